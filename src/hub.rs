@@ -1,0 +1,1 @@
+//! The hub: gateway, enrolment, router, links and the API. Never uses the agent.

@@ -1,0 +1,6 @@
+//! What an HTTP request means to Kubernetes: targets, RequestInfo, header rules, Status errors and upgrade framing.
+//! Opens no socket.
+
+mod capability;
+
+pub use capability::Capability;

@@ -1,0 +1,1 @@
+//! Keys and values with revisions, compare-and-swap, watch and leases. Does not know what the values mean.

@@ -1,0 +1,1 @@
+//! Links and streams: the only place that names quinn. Knows nothing of Kubernetes.
