@@ -60,3 +60,106 @@ pub const STREAM_OPEN: Duration = Duration::from_secs(3);
 
 /// The first bytes of a stream must come within this.
 pub const STREAM_HEAD: Duration = Duration::from_secs(10);
+
+/// Connecting to the API server: TCP and TLS together.
+pub const UPSTREAM_CONNECT: Duration = Duration::from_secs(5);
+
+/// An idle connection to the API server is not used again after this: below the 90 s after which kube-apiserver
+/// closes it, so that no request meets a connection that is just being closed.
+pub const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
+
+/// Idle HTTP/1.1 connections that the agent keeps to its API server. Each costs ≈ 20 KB here and a goroutine there.
+pub const UPSTREAM_IDLE_CONNECTIONS: usize = 64;
+
+/// TCP keep-alive towards the API server: a dead one is noticed within three of these.
+pub const UPSTREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The agent's own credential is read again from disk this often, at most: projected tokens rotate.
+pub const CREDENTIAL_REFRESH: Duration = Duration::from_secs(10);
+
+/// An answer to an upgrade that is no 101 must be over within this; its connection is never used again.
+pub const REFUSED_UPGRADE: Duration = Duration::from_secs(10);
+
+/// Bytes of a body gathered before they are sent, while more is there without waiting.
+pub const BODY_BATCH: usize = 64 << 10;
+
+/// The head of an HTTP/1.1 request must be whole this long after its first byte; so must a TLS handshake.
+pub const REQUEST_HEAD: Duration = Duration::from_secs(10);
+
+/// The API server gives up on a request that is not long-running after 60 s; the hub a little later, so that the API
+/// server's own Status wins.
+pub const RESPONSE_HEAD: Duration = Duration::from_secs(70);
+
+/// At shutdown requests that are under way get this long to end.
+pub const DRAIN: Duration = Duration::from_secs(20);
+
+/// A join token may be used again by the same key for this long: the answer to its first use may have been lost.
+pub const JOIN_RETRY: Duration = Duration::from_secs(600);
+
+/// Life of an agent's certificate.
+pub const AGENT_LEAF: Duration = Duration::from_secs(24 * 3600);
+
+/// Life of the hub's own certificates, for links and for HTTPS; made anew at every start and at half of it.
+pub const HUB_LEAF: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// An agent must open its control stream and say hello within this.
+pub const HELLO: Duration = Duration::from_secs(10);
+
+/// How long the rest of a session may take once one side of it is done.
+pub const SESSION_GRACE: Duration = Duration::from_millis(500);
+
+/// After a failed accept (no file descriptors) the gateway waits this long.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Requests at once on one HTTP/2 connection of a client; kube-apiserver's own default is 100, clients open more
+/// connections then. Informer-heavy programs use one connection for all watches.
+pub const H2_STREAMS: u32 = 1_000;
+
+/// Upload window of one HTTP/2 stream, bytes.
+pub const H2_STREAM_WINDOW: u32 = 256 << 10;
+
+/// Upload window of one HTTP/2 connection, bytes.
+pub const H2_CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// Bytes that hyper buffers for one HTTP/2 stream towards the client.
+pub const H2_SEND_BUFFER: usize = 256 << 10;
+
+/// Requests that a client may cancel before they were looked at: informers cancel in bursts. More is an attack
+/// (CVE-2023-44487).
+pub const H2_PENDING_RESETS: usize = 200;
+
+/// An HTTP/2 client that says nothing is asked this often whether it is there, and has as long to answer.
+pub const H2_PING: Duration = Duration::from_secs(20);
+
+/// Life of a join token when nobody says otherwise.
+pub const JOIN_TOKEN: Duration = Duration::from_secs(3600);
+
+/// Life of a hub token when nobody says otherwise.
+pub const HUB_TOKEN: Duration = Duration::from_secs(8 * 3600);
+
+/// The longest life of a join token.
+pub const MAX_JOIN_TOKEN: Duration = Duration::from_secs(7 * 86_400);
+
+/// The longest life of a hub token.
+pub const MAX_HUB_TOKEN: Duration = Duration::from_secs(366 * 86_400);
+
+/// Bytes of a request body of the hub's own API.
+pub const API_BODY: usize = 64 << 10;
+
+/// A request of the hub's own API must be whole within this.
+pub const API_REQUEST: Duration = Duration::from_secs(10);
+
+/// How often the grants file is looked at.
+pub const GRANTS_POLL: Duration = Duration::from_secs(2);
+
+/// How often a drain looks whether requests are still under way.
+pub const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// Closing links and connections at the end of a process takes at most this.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(3);
+
+/// Connections that the kernel accepts ahead of the gateway.
+pub const BACKLOG: u32 = 4_096;
+
+/// Life of the token in `admin.yaml`, which the hub makes at its first start.
+pub const FIRST_ADMIN_TOKEN: Duration = Duration::from_secs(365 * 86_400);

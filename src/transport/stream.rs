@@ -198,14 +198,14 @@ impl SendHalf {
         self.cut(code);
     }
 
-    /// Ends when the peer stops this stream or it was received whole.
-    ///
-    /// # Cancel safety
-    /// Safe.
-    pub async fn stopped(&self) -> Option<StreamCode> {
-        match self.stream.stopped().await {
-            Ok(code) => code.map(|c| c.into_inner().into()),
-            Err(_) => Some(StreamCode::Dropped),
+    /// Ends when the peer stops this stream, when it was received whole (`None`), or when the link is gone.
+    pub fn stopped(&self) -> impl Future<Output = Option<StreamCode>> + Send + use<> {
+        let stopped = self.stream.stopped();
+        async move {
+            match stopped.await {
+                Ok(code) => code.map(|c| c.into_inner().into()),
+                Err(_) => Some(StreamCode::Dropped),
+            }
         }
     }
 
