@@ -84,7 +84,9 @@ struct Unstick<'a>(&'a Queue);
 impl Drop for Unstick<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.lock().busy = false;
+            let mut waiting = self.0.lock();
+            waiting.busy = false;
+            waiting.requests.clear();
         }
     }
 }
