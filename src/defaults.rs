@@ -163,3 +163,35 @@ pub const BACKLOG: u32 = 4_096;
 
 /// Life of the token in `admin.yaml`, which the hub makes at its first start.
 pub const FIRST_ADMIN_TOKEN: Duration = Duration::from_secs(365 * 86_400);
+
+/// Enrolment, from the first packet to the certificate.
+pub const ENROL: Duration = Duration::from_secs(15);
+
+/// One attempt to dial the hub over UDP. Short: while it lasts QUIC repeats its first packet ever more rarely, and a hub
+/// that comes up in between would be noticed late.
+pub const DIAL: Duration = Duration::from_secs(3);
+
+/// The first wait before the agent dials again is between nothing and this (full jitter), then it doubles.
+pub const REDIAL_FIRST: Duration = Duration::from_millis(250);
+
+/// The longest such wait. Agents of a restarted hub are back soon after it listens; 10,000 of them are 5,000 attempts a
+/// second at most, which cost a hub that is down nothing.
+pub const REDIAL_LONGEST: Duration = Duration::from_secs(4);
+
+/// After a refusal that dialling again does not mend the agent waits this long: the operator must act.
+pub const REFUSED_WAIT: Duration = Duration::from_secs(60);
+
+/// A link that lived this long was good: waiting starts from the beginning after it.
+pub const LINK_PROVEN: Duration = Duration::from_secs(10);
+
+/// An agent that is told to stop lets requests under way finish for this long.
+pub const AGENT_DRAIN: Duration = Duration::from_secs(5);
+
+/// How long the agent waits for the API server's version before it says hello without it.
+pub const VERSION_PROBE: Duration = Duration::from_secs(2);
+
+/// A renewal that is not answered is tried again after this.
+pub const RENEWAL_RETRY: Duration = Duration::from_secs(60);
+
+/// A replaced link stays at least this long: the hub may just have opened a stream on it.
+pub const RETIRE_FIRST: Duration = Duration::from_millis(500);

@@ -13,6 +13,7 @@ pub mod spiffe;
 pub mod spki;
 pub mod tls;
 pub mod token;
+mod validity;
 pub mod verify;
 
 pub use ca::{AgentRequest, Authority, AuthorityKind, HttpsRequest, Issued, LinkRequest};
@@ -23,4 +24,5 @@ pub use serial::Serial;
 pub use spiffe::{ClusterUid, HubName, Role, SpiffeId, TrustDomain};
 pub use spki::SpkiSha256;
 pub use token::{SecretHash, Token, TokenId, TokenKind};
+pub use validity::validity;
 pub use verify::{AgentVerifier, HttpsVerifier, HubTrust, HubVerifier, VerifiedPeer};
