@@ -2,5 +2,7 @@
 //! Opens no socket.
 
 mod capability;
+mod target;
 
 pub use capability::Capability;
+pub use target::{ApiTarget, ProxyTarget, TargetError};
