@@ -2,7 +2,9 @@
 //! Opens no socket.
 
 mod capability;
+mod request_info;
 mod target;
 
 pub use capability::Capability;
+pub use request_info::{RequestInfo, RequestInfoError, ResourceRequest, Streaming, Verb};
 pub use target::{ApiTarget, ProxyTarget, TargetError};
