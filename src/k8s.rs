@@ -3,8 +3,10 @@
 
 mod capability;
 mod request_info;
+mod status;
 mod target;
 
 pub use capability::Capability;
 pub use request_info::{RequestInfo, RequestInfoError, ResourceRequest, Streaming, Verb};
+pub use status::{Cause, Reason, ResponseParts, Status};
 pub use target::{ApiTarget, ProxyTarget, TargetError};
