@@ -1,1 +1,28 @@
 //! Who a peer is: ids, certificate authorities, issuing, strict verifiers, tokens and keys. Knows no HTTP, no QUIC and no store.
+//!
+//! Time is an argument everywhere ([`time::OffsetDateTime`]), except inside a TLS handshake, where rustls passes its own.
+//! Randomness comes from aws-lc-rs. The certificate profiles are written down in `certs/`, and the tests hold them to it.
+
+pub mod ca;
+pub mod csr;
+pub mod keys;
+mod random;
+pub mod secret;
+pub mod serial;
+pub mod spiffe;
+pub mod spki;
+pub mod tls;
+pub mod token;
+mod validity;
+pub mod verify;
+
+pub use ca::{AgentRequest, Authority, AuthorityKind, HttpsRequest, Issued, LinkRequest};
+pub use csr::VerifiedCsr;
+pub use keys::KeyPair;
+pub use secret::Secret;
+pub use serial::Serial;
+pub use spiffe::{ClusterUid, HubName, Role, SpiffeId, TrustDomain};
+pub use spki::SpkiSha256;
+pub use token::{SecretHash, Token, TokenId, TokenKind};
+pub use validity::validity;
+pub use verify::{AgentVerifier, HttpsVerifier, HubTrust, HubVerifier, VerifiedPeer};

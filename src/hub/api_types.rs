@@ -1,0 +1,314 @@
+//! The JSON of the hub's API: what `/api/v1` and `/enrol/v1` take and give. Field names are a contract: scripts read them.
+//! Knows neither HTTP nor the store. Requests refuse unknown fields; answers allow them, so that an older client can read a newer hub.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use zeroize::Zeroize;
+
+/// `POST /api/v1/clusters`: announces a cluster and asks for its join token.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterCreate {
+    /// Unique name, a DNS label.
+    pub name: String,
+    /// Labels that grants select by.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// How long the join token is valid, in seconds; absent = the hub's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// The answer to [`ClusterCreate`]; the only time the token is shown.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterCreated {
+    /// Unique name.
+    pub name: String,
+    /// Immutable id.
+    pub uid: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// One-use join token, `rsj_…`.
+    pub token: SecretText,
+    /// When the token ends.
+    #[serde(with = "time::serde::rfc3339")]
+    pub token_expires: OffsetDateTime,
+    /// The URL that the agent dials.
+    pub hub: String,
+    /// Pin of the hub's CA, `sha256:<hex of its SPKI>`.
+    pub hub_ca_pin: String,
+}
+
+/// Where a cluster stands in its life.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterState {
+    /// Announced; its agent has not enrolled.
+    Pending,
+    /// Its agent holds a certificate.
+    Enrolled,
+    /// A state of a newer hub.
+    #[serde(other)]
+    Unknown,
+}
+
+impl ClusterState {
+    /// The word for tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Enrolled => "enrolled",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One cluster: `GET /api/v1/clusters/<name>`, and the items of [`ClusterList`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterView {
+    /// Unique name.
+    pub name: String,
+    /// Immutable id.
+    pub uid: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Where it stands.
+    pub state: ClusterState,
+    /// Whether a live link exists now.
+    pub connected: bool,
+    /// When it was announced.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// When its link was last alive; absent = never.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<OffsetDateTime>,
+    /// When the certificate of its agent ends.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub certificate_expires: Option<OffsetDateTime>,
+    /// Version of its agent, as the agent says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<String>,
+    /// Version of its API server, as the agent says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes_version: Option<String>,
+}
+
+/// `GET /api/v1/clusters`: the clusters that the caller may see, by name.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ClusterList {
+    /// The clusters.
+    pub items: Vec<ClusterView>,
+}
+
+/// `POST /api/v1/tokens`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenCreate {
+    /// Whose it is, without issuer.
+    pub user: String,
+    /// Groups, without issuer.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Whether its holder may manage clusters and tokens.
+    #[serde(default)]
+    pub admin: bool,
+    /// How long it is valid, in seconds; absent = the hub's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// The answer to [`TokenCreate`]; the only time the token is shown.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenCreated {
+    /// The secret, `rst_…`.
+    pub token: SecretText,
+    /// Everything about it that is no secret.
+    #[serde(flatten)]
+    pub view: TokenView,
+}
+
+/// One hub token, without its secret: the items of [`TokenList`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenView {
+    /// Public id: what `token revoke` takes.
+    pub id: String,
+    /// Whose it is, without issuer.
+    pub user: String,
+    /// Groups, without issuer.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Whether its holder may manage clusters and tokens.
+    #[serde(default)]
+    pub admin: bool,
+    /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// When it ends.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires: OffsetDateTime,
+}
+
+/// `GET /api/v1/tokens`: those that have not ended, the oldest first.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TokenList {
+    /// The tokens.
+    pub items: Vec<TokenView>,
+}
+
+/// `GET /api/v1/status`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubStatus {
+    /// Version of the hub.
+    pub version: String,
+    /// The URL that it gives to agents and people.
+    pub hub: String,
+    /// When it started.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+    /// Counts of the clusters that the caller may see.
+    pub clusters: ClusterCounts,
+}
+
+/// How many clusters there are.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ClusterCounts {
+    /// Announced, whether or not enrolled.
+    pub total: u64,
+    /// With a live link now.
+    pub connected: u64,
+}
+
+/// `GET /api/v1/whoami`: the caller as the hub sees it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WhoAmI {
+    /// `issuer:name`.
+    pub subject: String,
+    /// `issuer:group`.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Whether the caller may manage clusters and tokens.
+    #[serde(default)]
+    pub admin: bool,
+    /// When the credential ends.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires: OffsetDateTime,
+}
+
+/// `POST /enrol/v1`: an agent's join token and public key.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnrolRequest {
+    /// Join token, `rsj_…`.
+    pub token: SecretText,
+    /// PKCS#10 request, DER in base64. Only its public key counts.
+    pub csr: String,
+}
+
+/// The answer to [`EnrolRequest`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrolResponse {
+    /// The cluster's immutable id.
+    pub uid: String,
+    /// The cluster's name, for messages.
+    pub name: String,
+    /// Trust domain of the certificate.
+    pub trust_domain: String,
+    /// The certificate and its issuers, leaf first, each DER in base64.
+    pub chain: Vec<String>,
+    /// The hub's CA, PEM.
+    pub hub_ca: String,
+    /// When the certificate ends.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_after: OffsetDateTime,
+}
+
+/// The part of a Kubernetes `Status` that a client needs from an error.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+pub struct ErrorStatus {
+    /// The sentence for people.
+    #[serde(default)]
+    pub message: String,
+    /// The word for programs, such as `NotFound`.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A token in a message: `Debug` prints `***`, and the memory is wiped when it is dropped.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// The text, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Drop for SecretText {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn field_names_are_those_of_the_contract() {
+        let created: ClusterCreated = serde_json::from_value(json!({
+            "name": "a", "uid": "u", "token": "rsj_x", "tokenExpires": "2026-11-22T20:00:00Z",
+            "hub": "https://h:1", "hubCaPin": "sha256:00", "newerField": 1,
+        }))
+        .unwrap();
+        assert_eq!((created.hub_ca_pin.as_str(), created.token.expose()), ("sha256:00", "rsj_x"));
+        let view = json!({"id": "i", "user": "u", "groups": [], "admin": true,
+            "created": "2026-11-22T20:00:00Z", "expires": "2026-11-22T21:00:00Z", "token": "rst_x"});
+        let token: TokenCreated = serde_json::from_value(view.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&token).unwrap(), view);
+        let enrolled = json!({"uid": "u", "name": "n", "trustDomain": "t", "chain": ["AA=="], "hubCa": "p",
+            "notAfter": "2026-11-22T21:00:00Z"});
+        let response: EnrolResponse = serde_json::from_value(enrolled.clone()).unwrap();
+        assert_eq!(serde_json::to_value(response).unwrap(), enrolled);
+    }
+
+    #[test]
+    fn requests_refuse_unknown_fields() {
+        assert!(serde_json::from_value::<ClusterCreate>(json!({"name": "a", "label": {}})).is_err());
+        assert!(serde_json::from_value::<TokenCreate>(json!({"user": "a", "isAdmin": true})).is_err());
+        assert!(serde_json::from_value::<EnrolRequest>(json!({"token": "a", "csr": "", "name": "b"})).is_err());
+    }
+
+    #[test]
+    fn debug_output_never_shows_a_token() {
+        let request = EnrolRequest { token: SecretText::from("rsj_secret".to_owned()), csr: String::new() };
+        assert!(!format!("{request:?}").contains("secret"));
+    }
+}

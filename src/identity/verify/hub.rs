@@ -1,0 +1,77 @@
+//! An agent's check of the hub on a link: chain to the pinned CA, then exactly one hub id. DNS plays no part in it, so addresses and
+//! load balancers may change freely.
+
+use rustls::{
+    DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::verify_tls13_signature,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+
+use super::{
+    HubTrust, LeafError, PeerError,
+    leaf::{Leaf, Purpose},
+    no_tls12,
+};
+use crate::identity::{Role, TrustDomain, ca::MAX_LEAF_LIFE, tls};
+
+/// The server name that agents send on links. Fixed, because the hub's certificate for links carries no DNS name.
+pub const LINK_SERVER_NAME: &str = "hub.roadstead.internal";
+
+/// Accepts a hub of one trust domain at the other end of a link, whatever its address.
+#[derive(Debug)]
+pub struct HubVerifier {
+    trust: HubTrust,
+    trust_domain: TrustDomain,
+}
+
+impl HubVerifier {
+    /// Trusts `trust` for ids of `trust_domain` (an agent reads it from its own certificate).
+    pub fn new(trust: HubTrust, trust_domain: TrustDomain) -> Self {
+        Self { trust, trust_domain }
+    }
+
+    fn check(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Result<(), PeerError> {
+        self.trust.check_chain(leaf, others, now)?;
+        match Leaf::read(leaf, Purpose::Server, &self.trust_domain, MAX_LEAF_LIFE)?.id.role {
+            Role::Hub(_) => Ok(()),
+            Role::Cluster(_) => Err(LeafError::Role.into()),
+        }
+    }
+}
+
+impl ServerCertVerifier for HubVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.check(leaf, others, now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &tls::provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        tls::provider().signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,146 @@
+//! The strict reading of one leaf certificate. Refuses to know whether its chain holds.
+
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use time::OffsetDateTime;
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::GeneralName,
+    oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME,
+    prelude::{FromDer, X509Version},
+};
+
+use crate::identity::{Serial, SpiffeId, SpkiSha256, TrustDomain, ca::BACKDATE, spiffe::NameError};
+
+/// Why a leaf whose chain holds is refused all the same.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LeafError {
+    /// Not one DER certificate of version 3 with distinct extensions.
+    #[error("not a strictly encoded X.509 v3 certificate")]
+    Encoding,
+    /// The subject alternative name is absent, holds anything but one URI, or spells it in an odd encoding.
+    #[error("the subject alternative name is not exactly one URI")]
+    NotOneUri,
+    /// The URI is no SPIFFE id of ours.
+    #[error("the URI is not an id of this installation's kind")]
+    Name(#[from] NameError),
+    /// An id of another installation.
+    #[error("an id of the trust domain `{0}`")]
+    TrustDomain(TrustDomain),
+    /// An id of the wrong role, such as a cluster's where a hub's is needed.
+    #[error("an id of the wrong role")]
+    Role,
+    /// The extended key usage is absent, `any`, or lacks what is needed.
+    #[error("the extended key usage does not allow this use")]
+    ExtendedKeyUsage,
+    /// The key usage is absent, lacks digitalSignature or allows signing certificates.
+    #[error("the key usage is not that of a leaf")]
+    KeyUsage,
+    /// A CA certificate.
+    #[error("a CA certificate is no leaf")]
+    Ca,
+    /// Valid for longer than allowed.
+    #[error("a life of {0:?}, longer than allowed")]
+    Life(Duration),
+    /// A serial number that is zero, negative or longer than 20 bytes (RFC 5280 § 4.1.2.2).
+    #[error("a serial number that RFC 5280 forbids")]
+    Serial,
+}
+
+/// What the extended key usage must contain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Purpose {
+    Client,
+    Server,
+}
+
+/// The fields of a leaf that passed.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf {
+    pub(super) id: SpiffeId,
+    pub(super) serial: Serial,
+    pub(super) spki_sha256: SpkiSha256,
+    pub(super) not_after: OffsetDateTime,
+}
+
+impl Leaf {
+    /// Reads `der` as a leaf for `purpose` with one id of `trust_domain` and a life of at most `max_life` (plus the backdating).
+    pub(super) fn read(
+        der: &CertificateDer<'_>,
+        purpose: Purpose,
+        trust_domain: &TrustDomain,
+        max_life: Duration,
+    ) -> Result<Self, LeafError> {
+        let (rest, cert) = X509Certificate::from_der(der).map_err(|_| LeafError::Encoding)?;
+        if !rest.is_empty() || cert.version() != X509Version::V3 || cert.extensions_map().is_err() {
+            return Err(LeafError::Encoding);
+        }
+        check_usage(&cert, purpose)?;
+        let id: SpiffeId = only_uri(&cert)?.parse()?;
+        if id.trust_domain != *trust_domain {
+            return Err(LeafError::TrustDomain(id.trust_domain));
+        }
+        let (not_before, not_after) =
+            (cert.validity().not_before.to_datetime(), cert.validity().not_after.to_datetime());
+        let life = Duration::try_from(not_after - not_before).unwrap_or(Duration::ZERO);
+        if life > max_life + BACKDATE {
+            return Err(LeafError::Life(life));
+        }
+        let serial = Serial::from_der_bytes(cert.raw_serial()).ok_or(LeafError::Serial)?;
+        Ok(Self { id, serial, spki_sha256: SpkiSha256::of(cert.public_key().raw), not_after })
+    }
+}
+
+fn check_usage(cert: &X509Certificate<'_>, purpose: Purpose) -> Result<(), LeafError> {
+    if cert.basic_constraints().map_err(|_| LeafError::Encoding)?.is_some_and(|constraints| constraints.value.ca) {
+        return Err(LeafError::Ca);
+    }
+    let usage = cert.key_usage().map_err(|_| LeafError::Encoding)?.ok_or(LeafError::KeyUsage)?.value;
+    if !usage.digital_signature() || usage.key_cert_sign() || usage.crl_sign() {
+        return Err(LeafError::KeyUsage);
+    }
+    let extended =
+        cert.extended_key_usage().map_err(|_| LeafError::Encoding)?.ok_or(LeafError::ExtendedKeyUsage)?.value;
+    let wanted = match purpose {
+        Purpose::Client => extended.client_auth,
+        Purpose::Server => extended.server_auth,
+    };
+    if extended.any || !wanted { Err(LeafError::ExtendedKeyUsage) } else { Ok(()) }
+}
+
+/// The one URI of the subject alternative name.
+///
+/// The extension must be, byte for byte, the DER of `[uri]`: then webpki, this parser and any other cannot read it differently, which
+/// is a stronger statement than asking two parsers for the same answer.
+fn only_uri<'a>(cert: &'a X509Certificate<'_>) -> Result<&'a str, LeafError> {
+    let names = cert.subject_alternative_name().map_err(|_| LeafError::NotOneUri)?.ok_or(LeafError::NotOneUri)?;
+    let [GeneralName::URI(uri)] = names.value.general_names.as_slice() else {
+        return Err(LeafError::NotOneUri);
+    };
+    let raw =
+        cert.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME).ok().flatten().ok_or(LeafError::NotOneUri)?.value;
+    if raw != one_uri_der(uri).as_slice() {
+        return Err(LeafError::NotOneUri);
+    }
+    Ok(uri)
+}
+
+/// `GeneralNames ::= SEQUENCE { uniformResourceIdentifier [6] IA5String }` (RFC 5280 § 4.2.1.6) in DER.
+fn one_uri_der(uri: &str) -> Vec<u8> {
+    const URI: u8 = 0x86;
+    const SEQUENCE: u8 = 0x30;
+    tlv(SEQUENCE, &tlv(URI, uri.as_bytes()))
+}
+
+fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    let length = value.len().to_be_bytes();
+    let significant = &length[length.iter().position(|byte| *byte != 0).unwrap_or(length.len() - 1)..];
+    if value.len() >= 0x80 {
+        out.push(0x80 | u8::try_from(significant.len()).expect("a length has at most 8 bytes"));
+    }
+    out.extend_from_slice(significant);
+    out.extend_from_slice(value);
+    out
+}
