@@ -10,6 +10,10 @@
 //! assert!(one.kubectl(&["get", "ns"])?.status.success());
 //! ```
 #![allow(dead_code, unused_imports, reason = "each program that includes this module uses a part of it")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "no runtime here: processes are waited for in real time, on threads of their own"
+)]
 
 mod binaries;
 mod certificates;
@@ -28,7 +32,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub(crate) use binaries::{Binaries, Set};
 use certificates::Certificates;
 use port::ReservedPort;
-pub(crate) use process::{Process, signal};
+pub(crate) use process::{Process, bound_to_us, signal, stop_all, write_private};
 
 /// How long a control plane may take to be ready: 3 s on an idle machine, far more beside a compiler on 2 cores.
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -133,6 +137,11 @@ impl ControlPlane {
         &self.options.name
     }
 
+    /// Whether it was started with [`Options::pods`].
+    pub(crate) fn has_pods(&self) -> bool {
+        self.options.pods
+    }
+
     /// Where its files are: `logs/`, `pki/`, kubeconfigs.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
@@ -205,7 +214,12 @@ impl ControlPlane {
     /// When it fails, with its stderr.
     pub(crate) fn kubectl_ok(&self, args: &[&str]) -> Result<String> {
         let output = self.kubectl(args)?;
-        ensure!(output.status.success(), "kubectl {} failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        ensure!(
+            output.status.success(),
+            "kubectl {} failed: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
         Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
     }
 
@@ -326,7 +340,8 @@ const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{
 
 fn start_etcd(binaries: &Binaries, dir: &Path, port: &ReservedPort) -> Result<Process> {
     let peers = ReservedPort::new()?;
-    let (client, peer) = (format!("http://127.0.0.1:{}", port.number()), format!("http://127.0.0.1:{}", peers.number()));
+    let (client, peer) =
+        (format!("http://127.0.0.1:{}", port.number()), format!("http://127.0.0.1:{}", peers.number()));
     let mut command = binaries.command("etcd");
     command.arg("--data-dir").arg(dir.join("etcd"));
     command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client, "--listen-peer-urls", &peer]);
