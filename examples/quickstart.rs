@@ -27,7 +27,7 @@ use environment::Environment;
 
 /// Sets up a hub and clusters, and keeps them until Ctrl-C; or runs COMMAND in that environment and ends with its exit code.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "scripts/quickstart", override_usage = "scripts/quickstart [OPTIONS] [-- COMMAND…]", after_help = AFTER_HELP)]
+#[command(name = "scripts/quickstart", override_usage = "scripts/quickstart [OPTIONS] [-- COMMAND…]", override_help = HELP)]
 struct Arguments {
     /// How many clusters (edge-1 …).
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=50))]
@@ -55,15 +55,8 @@ struct Arguments {
     command: Vec<OsString>,
 }
 
-const AFTER_HELP: &str = "\
-COMMAND sees:
-  KUBECONFIG                   through the hub; contexts edge-1 …
-  ROADSTEAD_DIRECT_KUBECONFIG  the same contexts, straight to the API servers
-  ROADSTEAD_HUB                URL of the hub
-  ROADSTEAD_DATA               the hub's data directory
-  ROADSTEAD_CONFIG             the operator's client configuration (`roadstead cluster list` works)
-  ROADSTEAD_PIDS               a file of `name pid` lines: hub, agent-edge-1, apiserver-edge-1 …
-  PATH                         begins with a directory that has roadstead and kubectl";
+/// The same text that `scripts/quickstart --help` prints before anything is built.
+const HELP: &str = include_str!("quickstart/help.txt");
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
