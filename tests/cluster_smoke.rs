@@ -19,7 +19,10 @@ fn a_control_plane_serves_and_keeps_its_objects_over_a_restart() -> Result<()> {
     assert_ne!(plane.apiserver_pid(), before);
     plane.kubectl_ok(&["get", "namespace", "kept"])?;
     let audit = std::fs::read_to_string(plane.audit_log())?;
-    assert!(audit.contains(r#""stage":"ResponseComplete""#) && audit.contains("/api/v1/namespaces/kept"), "{audit:.2000}");
+    assert!(
+        audit.contains(r#""stage":"ResponseComplete""#) && audit.contains("/api/v1/namespaces/kept"),
+        "{audit:.2000}"
+    );
     Ok(())
 }
 
@@ -27,7 +30,9 @@ fn a_control_plane_serves_and_keeps_its_objects_over_a_restart() -> Result<()> {
 fn the_test_node_keeps_exit_codes_files_and_logs_over_spdy_and_websocket() -> Result<()> {
     let plane = ControlPlane::start(Options::new("pods").with_pods())?;
     for websocket in ["true", "false"] {
-        let run = |args: &[&str]| plane.kubectl_command().env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websocket).args(args).output();
+        let run = |args: &[&str]| {
+            plane.kubectl_command().env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websocket).args(args).output()
+        };
         let exec = run(&["exec", "--namespace", "demo", "shell", "--", "sh", "-c", "echo out; echo err >&2; exit 42"])?;
         assert_eq!(exec.status.code(), Some(42), "{exec:?}");
         assert_eq!(exec.stdout, b"out\n");
@@ -51,7 +56,14 @@ fn deployments_roll_on_kwok() -> Result<()> {
     plane.kubectl_ok(&["rollout", "status", "deployment/web", "--timeout", "60s"])?;
     plane.kubectl_ok(&["set", "image", "deployment/web", "web=web:2"])?;
     plane.kubectl_ok(&["rollout", "status", "deployment/web", "--timeout", "60s"])?;
-    let nodes = plane.kubectl_ok(&["get", "pods", "--selector", "app=web", "--output", "jsonpath={.items[*].spec.nodeName}"])?;
+    let nodes = plane.kubectl_ok(&[
+        "get",
+        "pods",
+        "--selector",
+        "app=web",
+        "--output",
+        "jsonpath={.items[*].spec.nodeName}",
+    ])?;
     assert!(nodes.split(' ').all(|node| node.starts_with("kwok-")), "{nodes}");
     Ok(())
 }

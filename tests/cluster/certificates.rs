@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 
 use super::process::write_private;
 
@@ -23,14 +26,16 @@ impl Certificates {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test-cluster-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         fs::write(dir.join("ca.crt"), ca.pem())?;
         write_private(&dir.join("ca.key"), ca.key().serialize_pem().as_bytes())?;
 
         let server = ExtendedKeyUsagePurpose::ServerAuth;
         let client = ExtendedKeyUsagePurpose::ClientAuth;
-        let api_names = ["127.0.0.1", "localhost", "10.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+        let api_names =
+            ["127.0.0.1", "localhost", "10.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
         issue(dir, &ca, "apiserver", ("kube-apiserver", None), &api_names, server.clone())?;
         issue(dir, &ca, "kubelet", ("system:node:test-node", Some("system:nodes")), &["127.0.0.1"], server)?;
         issue(dir, &ca, "kubelet-client", ("kube-apiserver-kubelet-client", None), &[], client.clone())?;

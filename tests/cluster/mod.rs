@@ -205,7 +205,12 @@ impl ControlPlane {
     /// When it fails, with its stderr.
     pub(crate) fn kubectl_ok(&self, args: &[&str]) -> Result<String> {
         let output = self.kubectl(args)?;
-        ensure!(output.status.success(), "kubectl {} failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        ensure!(
+            output.status.success(),
+            "kubectl {} failed: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
         Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
     }
 
@@ -326,7 +331,8 @@ const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{
 
 fn start_etcd(binaries: &Binaries, dir: &Path, port: &ReservedPort) -> Result<Process> {
     let peers = ReservedPort::new()?;
-    let (client, peer) = (format!("http://127.0.0.1:{}", port.number()), format!("http://127.0.0.1:{}", peers.number()));
+    let (client, peer) =
+        (format!("http://127.0.0.1:{}", port.number()), format!("http://127.0.0.1:{}", peers.number()));
     let mut command = binaries.command("etcd");
     command.arg("--data-dir").arg(dir.join("etcd"));
     command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client, "--listen-peer-urls", &peer]);

@@ -23,7 +23,15 @@ impl Pods {
         of.kubectl_ok(&["create", "-f", &manifests.join("kwok-nodes.yaml").display().to_string()])?;
         apply("shell.yaml")?;
         let deadline = Instant::now() + RUNNING_WITHIN;
-        let pod = ["get", "pod", "shell", "--namespace", "demo", "--output", "jsonpath={.status.conditions[?(@.type=='Ready')].status}"];
+        let pod = [
+            "get",
+            "pod",
+            "shell",
+            "--namespace",
+            "demo",
+            "--output",
+            "jsonpath={.status.conditions[?(@.type=='Ready')].status}",
+        ];
         let nodes = ["get", "nodes", "--output", "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"];
         while of.kubectl_ok(&pod)? != "True" || of.kubectl_ok(&nodes)? != "True True True" {
             this.0.iter_mut().try_for_each(Process::check)?;

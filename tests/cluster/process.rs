@@ -127,6 +127,9 @@ fn spawn_by_keeper(command: Command) -> Result<Child> {
         Mutex::new(orders)
     });
     let (reply, answer) = mpsc::channel();
-    keeper.lock().map_err(|_| anyhow::anyhow!("a thread panicked while it started a process"))?.send((command, reply))?;
+    keeper
+        .lock()
+        .map_err(|_| anyhow::anyhow!("a thread panicked while it started a process"))?
+        .send((command, reply))?;
     Ok(answer.recv()??)
 }

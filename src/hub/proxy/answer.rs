@@ -11,13 +11,10 @@ use super::{
     body::LinkBody,
     cut::Cut,
     failure::{Failed, Hop},
+    pending::RecordTracker,
 };
 use crate::{
-    k8s::{
-        headers::{ResponseRefused, sanitise_response},
-        status::Status,
-        watch::RecordTracker,
-    },
+    k8s::{ResponseContext, Status, sanitise_response},
     transport::RecvHalf,
     wire::{
         Frame,
@@ -105,13 +102,12 @@ pub(super) fn respond(
 
 /// Drops and sets headers for the client; refuses answers that must not reach it.
 pub(super) fn clean(headers: &mut HeaderMap, status: StatusCode, judged: &Judged) -> Result<(), Status> {
-    sanitise_response(headers, status, &judged.cluster.name).map_err(|refused| match refused {
-        ResponseRefused::Unauthorized => {
-            let message = "the API server does not accept the agent's own credential: see the agent's log";
-            Failed::invalid(Hop::ApiServer, message).status(judged)
-        }
-        ResponseRefused::Redirect => {
-            Failed::invalid(Hop::ApiServer, "the cluster redirects out of itself").status(judged)
-        }
-    })
+    let name = &judged.cluster.name;
+    let context = ResponseContext {
+        cluster_prefix: &format!("/clusters/{name}"),
+        streaming: judged.streaming,
+        upgrade: judged.upgrade.as_ref(),
+    };
+    sanitise_response(headers, status, &context)
+        .map_err(|refused| refused.to_status(name).with_request_id(&judged.request_id))
 }

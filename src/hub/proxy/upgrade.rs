@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use http::{HeaderValue, Response, StatusCode, header::{CONNECTION, UPGRADE}};
+use http::{Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use prost::Message;
@@ -17,14 +17,12 @@ use super::{
     answer::{self, Answered, await_head, clean},
     cut::Cut,
     failure::{Failed, Hop},
+    pending::{Injection, Outcome, Tracker},
 };
 use crate::{
     defaults,
     hub::links::StreamGuard,
-    k8s::{
-        status::{Reason, Status},
-        upgrade::{Injection, Outcome, Tracker},
-    },
+    k8s::{Reason, Status},
     transport::{RecvHalf, SendHalf},
     wire::{Frame, StreamCode, generated::Failure},
 };
@@ -51,11 +49,7 @@ pub(super) async fn exchange(
         return answer::respond(hub, judged, answered, None, cut, &link);
     }
     let Answered { status, mut headers, recv } = answered;
-    let upgraded_to = headers.get(UPGRADE).cloned();
     clean(&mut headers, status, &judged)?;
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    let protocol = upgraded_to.ok_or_else(|| Failed::invalid(Hop::ApiServer, "101 without Upgrade").status(&judged))?;
-    headers.insert(UPGRADE, protocol);
     let tracker = judged.upgrade.as_ref().map(|upgrade| Tracker::for_upgrade(upgrade, &headers));
     let session = Session {
         hub: hub.clone(),
