@@ -49,6 +49,15 @@ impl Pods {
     }
 }
 
+impl Drop for Pods {
+    fn drop(&mut self) {
+        // The test node takes its containers with it; when it is killed, its reaper does.
+        for node in self.0.iter_mut().filter(|one| one.name() == "testnode") {
+            node.ask_to_end(Duration::from_secs(3));
+        }
+    }
+}
+
 fn controller_manager(of: &ControlPlane) -> Result<Process> {
     let mut command = of.binaries.command("kube-controller-manager");
     command.arg("--kubeconfig").arg(of.kubeconfig());

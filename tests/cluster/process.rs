@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -49,6 +50,16 @@ impl Process {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => bail!("{} ended ({status}): {}", self.name, self.log_tail()),
+        }
+    }
+
+    /// Asks it to end (SIGTERM) and waits for it, at most so long; what is left is for `Drop`.
+    pub(crate) fn ask_to_end(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        if signal(self.pid(), "TERM").is_ok() {
+            while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
     }
 

@@ -50,9 +50,8 @@ func newContainer(it *pod, spec *core.Container, policy core.RestartPolicy) *con
 func (c *container) command(argv []string, tty bool) *exec.Cmd {
 	command := exec.Command(argv[0], argv[1:]...)
 	command.Dir = filepath.Join(c.pod.dir, "root")
-	self, _ := os.Executable()
 	command.Env = []string{
-		"PATH=" + filepath.Dir(self) + ":" + os.Getenv("PATH"), "HOME=" + command.Dir, "PWD=" + command.Dir, "HOSTNAME=" + c.pod.name,
+		"PATH=" + os.Getenv("PATH"), "HOME=" + command.Dir, "PWD=" + command.Dir, "HOSTNAME=" + c.pod.name,
 		"POD_NAME=" + c.pod.name, "POD_NAMESPACE=" + c.pod.namespace, "POD_IP=" + c.pod.ip,
 	}
 	if tty {

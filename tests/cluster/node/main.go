@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -63,9 +64,16 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("making the client: %w", err)
 	}
-	if err := reaper.start(); err != nil {
+	// Containers find this program on their PATH, and os/exec looks on ours.
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	os.Setenv("PATH", filepath.Dir(self)+":"+os.Getenv("PATH"))
+	if err := reaper.start(self); err != nil {
 		return fmt.Errorf("starting the reaper: %w", err)
 	}
+	defer reaper.stop()
 	listener, err := listen(o)
 	if err != nil {
 		return err

@@ -18,15 +18,12 @@ import (
 var reaper groups
 
 type groups struct {
-	mu   sync.Mutex
-	pipe io.Writer
+	mu     sync.Mutex
+	pipe   io.WriteCloser
+	second *exec.Cmd
 }
 
-func (g *groups) start() error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
+func (g *groups) start(self string) error {
 	command := exec.Command(self, "reap")
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	command.Stderr = os.Stderr
@@ -34,8 +31,14 @@ func (g *groups) start() error {
 	if err != nil {
 		return err
 	}
-	g.pipe = pipe
+	g.pipe, g.second = pipe, command
 	return command.Start()
+}
+
+// stop is for an orderly end: the second process does what is left to do, and goes.
+func (g *groups) stop() {
+	_ = g.pipe.Close()
+	_ = g.second.Wait()
 }
 
 func (g *groups) watch(group int)  { g.tell("+", group) }
