@@ -7,6 +7,7 @@ mod request_info;
 mod status;
 mod target;
 mod upgrade;
+mod watch;
 
 pub use capability::Capability;
 pub use headers::{
@@ -17,3 +18,4 @@ pub use request_info::{RequestInfo, RequestInfoError, ResourceRequest, Streaming
 pub use status::{Cause, Reason, ResponseParts, Status};
 pub use target::{ApiTarget, ProxyTarget, TargetError};
 pub use upgrade::{Injection, Outcome, SpdyTracker, Tracker, WebSocketTracker};
+pub use watch::{RecordTracker, error_event};
