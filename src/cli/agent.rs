@@ -14,9 +14,9 @@ use super::layers::{Given, Layers, Places, read_file};
 use super::logging::{self, LogFormat};
 use super::service;
 use super::url::HubUrl;
-use crate::{agent, hub};
 use crate::access::is_dns_label;
 use crate::identity::{Secret, SpkiSha256, Token, TokenKind};
+use crate::{agent, hub};
 
 /// What the agent needs to know to start, as meant.
 #[derive(Clone, Debug)]

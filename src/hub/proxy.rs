@@ -4,7 +4,6 @@ mod answer;
 mod body;
 mod cut;
 mod failure;
-mod pending;
 mod request;
 mod route;
 mod upgrade;

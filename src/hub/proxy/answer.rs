@@ -11,10 +11,9 @@ use super::{
     body::LinkBody,
     cut::Cut,
     failure::{Failed, Hop},
-    pending::RecordTracker,
 };
 use crate::{
-    k8s::{ResponseContext, Status, sanitise_response},
+    k8s::{RecordTracker, ResponseContext, Status, sanitise_response},
     transport::RecvHalf,
     wire::{
         Frame,
@@ -82,9 +81,7 @@ pub(super) fn respond(
         // What follows on this connection is not HTTP that anybody checked.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let json = headers.get(http::header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
-    let plain = !headers.contains_key(http::header::CONTENT_ENCODING);
-    let watch = (judged.watch && json && plain && status == StatusCode::OK).then(RecordTracker::new);
+    let watch = (status == StatusCode::OK).then(|| RecordTracker::for_response(&judged.info, &headers)).flatten();
     let body = LinkBody {
         hub: hub.clone(),
         cluster: Arc::from(judged.cluster.name.as_str()),
@@ -105,7 +102,7 @@ pub(super) fn clean(headers: &mut HeaderMap, status: StatusCode, judged: &Judged
     let name = &judged.cluster.name;
     let context = ResponseContext {
         cluster_prefix: &format!("/clusters/{name}"),
-        streaming: judged.streaming,
+        streaming: judged.info.streaming(),
         upgrade: judged.upgrade.as_ref(),
     };
     sanitise_response(headers, status, &context)

@@ -14,11 +14,10 @@ use super::{
     Hub, Toward, Upload,
     cut::Cut,
     failure::{Failed, Hop},
-    pending::RecordTracker,
 };
 use crate::{
     hub::links::StreamGuard,
-    k8s::{Reason, Status},
+    k8s::{Reason, RecordTracker, Status, error_event},
     transport::RecvHalf,
     wire::{self, generated::Failure},
 };
@@ -136,7 +135,7 @@ impl LinkBody {
             && watch.at_boundary()
         {
             let text = format!("cluster {:?}: watch cut at the {}: {message}", self.cluster, hop.as_str());
-            let event = RecordTracker::error_event(&Status::new(Reason::InternalError, text));
+            let event = error_event(&Status::new(Reason::InternalError, text));
             return Poll::Ready(Some(Ok(Frame::data(event))));
         }
         Poll::Ready(Some(Err(Truncated { hop: hop.as_str(), message })))

@@ -11,8 +11,8 @@ use crate::{
     access::{self, Decision, Identity, Scope},
     hub::directory::Cluster,
     k8s::{
-        Capability, Impersonation, ProxyTarget, Reason, RequestInfo, SanitisedRequest, Status, Streaming, Upgrade,
-        Verb, sanitise_request,
+        Capability, Impersonation, ProxyTarget, Reason, RequestInfo, SanitisedRequest, Status, Upgrade, Verb,
+        sanitise_request,
     },
     wire::generated::{self as wire, Extra, Header, RequestHead, TrafficClass},
 };
@@ -25,10 +25,8 @@ pub(super) struct Judged {
     pub(super) discovery: bool,
     /// It changes nothing, so it may run twice.
     pub(super) repeatable: bool,
-    /// Its answer is a stream of watch events.
-    pub(super) watch: bool,
-    /// What kind of session or application it reaches, if any.
-    pub(super) streaming: Option<Streaming>,
+    /// What it means to Kubernetes.
+    pub(super) info: RequestInfo,
     pub(super) request_id: String,
     verb: &'static str,
     class: TrafficClass,
@@ -111,8 +109,6 @@ pub(super) fn judge(hub: &Hub, caller: &Caller, request: &Request<Incoming>) -> 
         long_running: info.is_long_running(),
         discovery: info.is_discovery(),
         repeatable: info.is_safe(),
-        watch: info.verb() == Verb::Watch,
-        streaming: info.streaming(),
         request_id: ulid::Ulid::generate().to_string(),
         verb: info.effective_verb(upgrades).as_str(),
         class: class(&info),
@@ -120,6 +116,7 @@ pub(super) fn judge(hub: &Hub, caller: &Caller, request: &Request<Incoming>) -> 
         target: api.path_and_query().to_owned(),
         headers,
         identity,
+        info,
     })
 }
 

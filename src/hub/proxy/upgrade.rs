@@ -17,12 +17,11 @@ use super::{
     answer::{self, Answered, await_head, clean},
     cut::Cut,
     failure::{Failed, Hop},
-    pending::{Injection, Outcome, Tracker},
 };
 use crate::{
     defaults,
     hub::links::StreamGuard,
-    k8s::{Reason, Status},
+    k8s::{Injection, Outcome, Reason, Status, Streaming, Tracker},
     transport::{RecvHalf, SendHalf},
     wire::{Frame, StreamCode, generated::Failure},
 };
@@ -50,12 +49,17 @@ pub(super) async fn exchange(
     }
     let Answered { status, mut headers, recv } = answered;
     clean(&mut headers, status, &judged)?;
-    let tracker = judged.upgrade.as_ref().map(|upgrade| Tracker::for_upgrade(upgrade, &headers));
+    let Some(upgrade) = &judged.upgrade else {
+        return Err(Failed::invalid(Hop::Hub, "101 without an upgrade").status(&judged));
+    };
+    let streaming = judged.info.streaming();
+    let tracker = Tracker::for_upgrade(upgrade, streaming, &headers);
     let session = Session {
         hub: hub.clone(),
         cluster: Arc::from(judged.cluster.name.as_str()),
         request_id: judged.request_id,
-        tracker: Mutex::new(tracker.unwrap_or_else(Tracker::opaque)),
+        ends_with_status: matches!(streaming, Some(Streaming::Exec | Streaming::Attach)),
+        tracker: Mutex::new(tracker),
         _stream: link.count_stream(),
     };
     hub.tasks.spawn(session.run(client, send, recv, cut));
@@ -69,6 +73,8 @@ struct Session {
     hub: Arc<Hub>,
     cluster: Arc<str>,
     request_id: String,
+    /// exec and attach: an end without a result is no end.
+    ends_with_status: bool,
     tracker: Mutex<Tracker>,
     _stream: StreamGuard,
 }
@@ -156,7 +162,7 @@ impl Session {
     async fn end(&self, down: Down, mut read: ReadHalf<ClientIo>, mut write: WriteHalf<ClientIo>) {
         let (hop, message) = match down {
             Down::ClientGone => return,
-            Down::End if self.lock().outcome() == Outcome::Complete => {
+            Down::End if !self.ends_with_status || self.lock().outcome() == Outcome::Complete => {
                 let _ = timeout(defaults::SESSION_GRACE, write.shutdown()).await;
                 return;
             }
