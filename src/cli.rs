@@ -1,8 +1,91 @@
-//! Commands, configuration files and exit codes.
+//! Commands, configuration files and exit codes. Does the talking with people and scripts; decides nothing about clusters.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-/// Runs the command line of this process.
+use clap::{CommandFactory, Parser};
+
+mod agent;
+mod args;
+mod client;
+mod client_config;
+mod cluster;
+mod credential;
+mod defaults;
+mod failure;
+mod files;
+mod hub;
+mod kubeconfig;
+mod layers;
+mod logging;
+mod manifest;
+mod output;
+mod service;
+mod status;
+mod token;
+mod units;
+mod url;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use agent::{AgentSettings, ApiServer, JoinToken, StatePlace};
+pub use args::Cli;
+pub use failure::{Code, Failure};
+pub use hub::HubSettings;
+pub use logging::LogFormat;
+pub use url::{HubUrl, UrlError};
+
+use args::{ClusterCommand, Command, TokenCommand};
+
+/// Runs the command line of this process. Usage errors exit 2, everything else as [`Code`] says; a failure is printed here, once.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell when even this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+        }
+    };
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut context = Context { env: &env, out: &mut std::io::stdout(), err: &mut std::io::stderr() };
+    match run(cli, &mut context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(context.err, "roadstead: {failure}");
+            failure.code().into()
+        }
+    }
+}
+
+/// What a command may touch of its process, so that tests can stand in for it. An empty variable counts as unset.
+pub(crate) struct Context<'a> {
+    pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
+    pub(crate) out: &'a mut dyn Write,
+    pub(crate) err: &'a mut dyn Write,
+}
+
+fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
+    match cli.command {
+        Command::Hub(args) => hub::run(args, context),
+        Command::Agent(args) => agent::run(args, context),
+        Command::Cluster(ClusterCommand::Add(args)) => cluster::add(args, context),
+        Command::Cluster(ClusterCommand::List(args)) => cluster::list(&args, context),
+        Command::Cluster(ClusterCommand::Show(args)) => cluster::show(&args, context),
+        Command::Cluster(ClusterCommand::Remove(args)) => cluster::remove(&args, context),
+        Command::Token(TokenCommand::Create(args)) => token::create(args, context),
+        Command::Token(TokenCommand::List(args)) => token::list(&args, context),
+        Command::Token(TokenCommand::Revoke(args)) => token::revoke(&args, context),
+        Command::Kubeconfig(args) => kubeconfig::run(&args, context),
+        Command::Credential(args) => credential::run(&args, context),
+        Command::Status(args) => status::status(&args, context),
+        Command::Version(args) => status::version(&args, context),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "roadstead", &mut script);
+            output::bytes(context, &script)
+        }
+    }
 }

@@ -19,13 +19,13 @@ use std::sync::{Arc, RwLock};
 use time::OffsetDateTime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{directory::Directory, links::Links, metrics::Metrics, pki::Pki};
 pub use self::{
     directory::DirectoryError,
     pki::PkiError,
     serve::{RunError, run},
     settings::{PublicUrl, PublicUrlError, Settings},
 };
-use self::{directory::Directory, links::Links, metrics::Metrics, pki::Pki};
 use crate::access::Grants;
 
 /// One hub and everything that its parts share.

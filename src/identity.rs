@@ -11,6 +11,8 @@ pub mod secret;
 pub mod serial;
 pub mod spiffe;
 pub mod spki;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tls;
 pub mod token;
 mod validity;

@@ -6,6 +6,8 @@ mod headers;
 mod request_info;
 mod status;
 mod target;
+mod upgrade;
+mod watch;
 
 pub use capability::Capability;
 pub use headers::{
@@ -15,3 +17,5 @@ pub use headers::{
 pub use request_info::{RequestInfo, RequestInfoError, ResourceRequest, Streaming, Verb};
 pub use status::{Cause, Reason, ResponseParts, Status};
 pub use target::{ApiTarget, ProxyTarget, TargetError};
+pub use upgrade::{Injection, Outcome, SpdyTracker, Tracker, WebSocketTracker};
+pub use watch::{RecordTracker, error_event};

@@ -10,7 +10,7 @@ mod stream;
 
 pub use self::{
     config::{RestartKeys, agent_transport, hub_transport},
-    endpoint::{BindError, Dialer, DialError, Handshake, HandshakeError, Listener},
+    endpoint::{BindError, DialError, Dialer, Handshake, HandshakeError, Listener},
     link::{AcceptError, IncomingStream, Link, LinkEnd, LinkStats, OpenError},
     stream::{Priority, RecvError, RecvHalf, SendError, SendHalf},
 };

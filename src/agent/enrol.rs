@@ -67,14 +67,16 @@ pub(super) async fn enrol(settings: &Settings, token: &Secret, key: &KeyPair) ->
     let (status, body) = asked.map_err(|_| unreachable("no answer in time".to_owned()))?.map_err(unreachable)?;
     if status != StatusCode::OK {
         let message = serde_json::from_slice::<serde_json::Value>(&body).ok();
-        let message = message.and_then(|v| v["message"].as_str().map(str::to_owned)).unwrap_or_else(|| status.to_string());
+        let message =
+            message.and_then(|v| v["message"].as_str().map(str::to_owned)).unwrap_or_else(|| status.to_string());
         // An overloaded or failing hub may well say yes later.
         let refused = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
         return Err(if refused { EnrolError::Refused(message) } else { unreachable(message) });
     }
     let answer: Answer = serde_json::from_slice(&body).map_err(|error| EnrolError::Answer(error.to_string()))?;
     let der = |text: &String| BASE64_STANDARD.decode(text).map(CertificateDer::from);
-    let chain: Vec<_> = answer.chain.iter().map(der).collect::<Result<_, _>>().map_err(|e| EnrolError::Answer(e.to_string()))?;
+    let chain: Vec<_> =
+        answer.chain.iter().map(der).collect::<Result<_, _>>().map_err(|e| EnrolError::Answer(e.to_string()))?;
     Ok(Enrolled {
         cluster: answer.name,
         trust_domain: answer.trust_domain.parse().map_err(|_| EnrolError::Answer("trust domain".to_owned()))?,

@@ -71,7 +71,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Serves one stream that the hub opened, to its end.
-pub async fn serve(incoming: IncomingStream, upstream: &Upstream) {
+pub(super) async fn serve(incoming: IncomingStream, upstream: &Upstream) {
     match incoming.open().await {
         Ok((Kind::Proxy(_), send, recv)) => serve_proxy(send, recv, upstream).await,
         Ok((Kind::Control(_), send, recv)) => {
@@ -155,10 +155,8 @@ async fn dispatch(
     repeatable: bool,
     upstream: &Upstream,
 ) -> Result<Option<Answered>, Fault> {
-    let lease = upstream
-        .lease()
-        .await
-        .map_err(|error| Fault::before(FailureCode::UpstreamUnreachable, error.to_string()))?;
+    let lease =
+        upstream.lease().await.map_err(|error| Fault::before(FailureCode::UpstreamUnreachable, error.to_string()))?;
     if !repeatable {
         send.queue(FrameKind::Dispatched, b"");
         match send.flush().await {

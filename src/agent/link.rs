@@ -82,7 +82,12 @@ impl Live {
     }
 
     /// Serves the hub until something must be done. `renew_at` says when a new certificate is due.
-    pub(super) async fn serve(&mut self, upstream: &Arc<Upstream>, renew_at: OffsetDateTime, cluster: &Enrolled) -> Event {
+    pub(super) async fn serve(
+        &mut self,
+        upstream: &Arc<Upstream>,
+        renew_at: OffsetDateTime,
+        cluster: &Enrolled,
+    ) -> Event {
         let mut renewal: Option<KeyPair> = None;
         let mut due = renew_at;
         loop {

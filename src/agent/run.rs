@@ -19,8 +19,12 @@ use super::{
 };
 use crate::{
     defaults,
-    identity::{HubTrust, HubVerifier, KeyPair, tls::{TlsError, agent_client}, verify::LINK_SERVER_NAME},
-    transport::{BindError, Dialer, DialError, LinkEnd},
+    identity::{
+        HubTrust, HubVerifier, KeyPair,
+        tls::{TlsError, agent_client},
+        verify::LINK_SERVER_NAME,
+    },
+    transport::{BindError, DialError, Dialer, LinkEnd},
     wire::{ALPN_LINK, CloseCode},
 };
 
@@ -85,7 +89,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let health = Arc::new(Health::default());
     let admin = settings.admin_listen;
     let instance = ulid::Ulid::generate().to_string();
-    let agent = Agent { settings, state, upstream, client, instance, health: health.clone(), retiring: TaskTracker::new() };
+    let agent =
+        Agent { settings, state, upstream, client, instance, health: health.clone(), retiring: TaskTracker::new() };
     tokio::select! {
         biased;
         ended = agent.live(&stop) => ended,

@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-pub use self::connect::{ConnectError, SetupError};
 pub(super) use self::body::RequestBody;
+pub use self::connect::{ConnectError, SetupError};
 use self::{connect::Endpoint, credential::Credential};
 use crate::defaults;
 
@@ -31,7 +31,7 @@ pub(super) enum SendFailure {
 }
 
 /// The API server and the connections to it.
-pub struct Upstream {
+pub(super) struct Upstream {
     endpoint: Endpoint,
     credential: Credential,
     idle: Mutex<Vec<Idle>>,
@@ -54,7 +54,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When it names no usable HTTPS address, CA or credential.
-    pub fn new(config: &kube::Config, tasks: TaskTracker) -> Result<Self, SetupError> {
+    pub(super) fn new(config: &kube::Config, tasks: TaskTracker) -> Result<Self, SetupError> {
         Ok(Self {
             endpoint: Endpoint::new(config)?,
             credential: Credential::new(config)?,
@@ -123,8 +123,9 @@ impl Upstream {
     /// Sends an upgrade on a connection of its own, which is never used again (CVE-2018-1002105).
     pub(super) async fn send_upgrade(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendFailure> {
         let io = self.endpoint.connect().await?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(io)).await.map_err(|error| SendFailure::Connect(ConnectError::Http(error)))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| SendFailure::Connect(ConnectError::Http(error)))?;
         self.tasks.spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "upgraded connection to the API server ended");

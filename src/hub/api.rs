@@ -21,7 +21,7 @@ use super::{
 use crate::{
     access::{Principal, check_label, check_name, is_dns_label},
     defaults,
-    k8s::status::{Reason, Status},
+    k8s::{Reason, Status},
     transport::LinkEnd,
     wire::CloseCode,
 };
@@ -46,10 +46,9 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
         (&Method::GET, ["tokens"]) => list_tokens(hub, admin(caller)?),
         (&Method::POST, ["tokens"]) => create_token(hub, admin(caller)?, read(request).await?).await,
         (&Method::DELETE, ["tokens", id]) => revoke_token(hub, admin(caller)?, id).await,
-        (_, ["whoami" | "status" | "clusters" | "tokens", ..]) => Err(Status::new(
-            Reason::MethodNotAllowed,
-            format!("{} is not allowed on /api/v1/{path}", request.method()),
-        )),
+        (_, ["whoami" | "status" | "clusters" | "tokens", ..]) => {
+            Err(Status::new(Reason::MethodNotAllowed, format!("{} is not allowed on /api/v1/{path}", request.method())))
+        }
         _ => Err(Status::new(Reason::NotFound, format!("/api/v1/{path} does not exist"))),
     }
 }
@@ -74,7 +73,7 @@ fn enrol_status(error: EnrolError) -> Status {
         EnrolError::Csr(_) => Status::new(Reason::BadRequest, error.to_string()),
         EnrolError::Join(JoinError::Refused(why)) => {
             tracing::warn!(why, "join token refused");
-            Status::unauthorized(&error.to_string())
+            Status::new(Reason::Unauthorized, error.to_string())
         }
         EnrolError::Join(JoinError::Directory(error)) | EnrolError::Issue(error) => failed(error),
     }
@@ -114,7 +113,7 @@ fn visible(hub: &Hub, caller: &Principal) -> Vec<ClusterView> {
     let grants = hub.grants();
     let held = grants.held_by(&caller.subject);
     let clusters = hub.directory.clusters();
-    clusters.iter().filter(|c| caller.admin || held.can_see(&c.as_ref())).map(|c| view(hub, c)).collect()
+    clusters.iter().filter(|c| caller.admin || held.can_see(&c.reference())).map(|c| view(hub, c)).collect()
 }
 
 fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
@@ -140,9 +139,12 @@ fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
 
 fn show_cluster(hub: &Hub, caller: &Principal, name: &str) -> Answer {
     let cluster = hub.directory.cluster(name);
-    let seen = cluster.filter(|c| caller.admin || hub.grants().can_see(&caller.subject, &c.as_ref()));
+    let seen = cluster.filter(|c| caller.admin || hub.grants().can_see(&caller.subject, &c.reference()));
     let cluster = seen.ok_or_else(|| {
-        Status::new(Reason::NotFound, format!("cluster {name:?} does not exist or no grant lets {} see it", caller.subject))
+        Status::new(
+            Reason::NotFound,
+            format!("cluster {name:?} does not exist or no grant lets {} see it", caller.subject),
+        )
     })?;
     json(StatusCode::OK, &view(hub, &cluster))
 }

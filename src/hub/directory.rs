@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use time::{Duration, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
 
-pub use self::records::{CertificateRecord, Cluster, HubToken, JoinRecord, Use};
+pub(super) use self::records::{CertificateRecord, Cluster, HubToken, JoinRecord, Use};
 use crate::{
     access::TokenRecord,
     defaults,
@@ -48,9 +48,11 @@ pub enum DirectoryError {
 
 /// A join token was not accepted. One text for every reason: the reason is in the hub's log only.
 #[derive(Debug, thiserror::Error)]
-pub enum JoinError {
+pub(super) enum JoinError {
     /// Unknown, wrong, used or expired.
-    #[error("the join token is not valid: it may be mistyped, used or expired; make a new one with `roadstead cluster add`")]
+    #[error(
+        "the join token is not valid: it may be mistyped, used or expired; make a new one with `roadstead cluster add`"
+    )]
     Refused(&'static str),
     /// The store failed.
     #[error(transparent)]
@@ -59,7 +61,7 @@ pub enum JoinError {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Directory {
+pub(super) struct Directory {
     store: Arc<dyn Store>,
     memory: RwLock<Memory>,
 }
@@ -79,7 +81,7 @@ impl Directory {
     ///
     /// # Errors
     /// When the store fails or holds what this version does not understand.
-    pub async fn load(store: Arc<dyn Store>) -> Result<Self, DirectoryError> {
+    pub(super) async fn load(store: Arc<dyn Store>) -> Result<Self, DirectoryError> {
         let mut memory = Memory::default();
         for (_, cluster) in list::<Cluster>(&*store, "clusters/").await? {
             memory.insert(Arc::new(cluster));
@@ -99,27 +101,27 @@ impl Directory {
     }
 
     /// When the newest certificate of a cluster's agent ends; `None` before it enrolled.
-    pub fn certificate_ends(&self, cluster: &ClusterUid) -> Option<OffsetDateTime> {
+    pub(super) fn certificate_ends(&self, cluster: &ClusterUid) -> Option<OffsetDateTime> {
         self.read().certificates.get(cluster).copied()
     }
 
     /// When each cluster was last seen before this process.
-    pub fn seen(&self) -> Vec<(ClusterUid, OffsetDateTime)> {
+    pub(super) fn seen(&self) -> Vec<(ClusterUid, OffsetDateTime)> {
         self.read().seen.iter().map(|(uid, at)| (uid.clone(), *at)).collect()
     }
 
     /// The cluster of that exact name.
-    pub fn cluster(&self, name: &str) -> Option<Arc<Cluster>> {
+    pub(super) fn cluster(&self, name: &str) -> Option<Arc<Cluster>> {
         self.read().by_name.get(name).cloned()
     }
 
     /// The cluster of that identity.
-    pub fn cluster_by_uid(&self, uid: &ClusterUid) -> Option<Arc<Cluster>> {
+    pub(super) fn cluster_by_uid(&self, uid: &ClusterUid) -> Option<Arc<Cluster>> {
         self.read().by_uid.get(uid).cloned()
     }
 
     /// All clusters, by name.
-    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+    pub(super) fn clusters(&self) -> Vec<Arc<Cluster>> {
         self.read().by_name.values().cloned().collect()
     }
 
@@ -127,7 +129,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`DirectoryError::NameTaken`], or the store's.
-    pub async fn add_cluster(
+    pub(super) async fn add_cluster(
         &self,
         name: String,
         labels: BTreeMap<String, String>,
@@ -157,7 +159,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`DirectoryError::Missing`], or the store's.
-    pub async fn remove_cluster(&self, name: &str) -> Result<Arc<Cluster>, DirectoryError> {
+    pub(super) async fn remove_cluster(&self, name: &str) -> Result<Arc<Cluster>, DirectoryError> {
         let cluster = self.cluster(name).ok_or_else(|| DirectoryError::Missing(format!("cluster {name:?}")))?;
         let mut ops = vec![
             Op::delete(format!("names/{}", cluster.name), Expect::Any),
@@ -180,7 +182,7 @@ impl Directory {
     ///
     /// # Errors
     /// The store's.
-    pub async fn record_seen(&self, uid: &ClusterUid, at: OffsetDateTime) -> Result<(), DirectoryError> {
+    pub(super) async fn record_seen(&self, uid: &ClusterUid, at: OffsetDateTime) -> Result<(), DirectoryError> {
         if self.cluster_by_uid(uid).is_none() {
             return Ok(());
         }
@@ -193,7 +195,7 @@ impl Directory {
     ///
     /// # Errors
     /// The store's.
-    pub async fn create_token(
+    pub(super) async fn create_token(
         &self,
         user: String,
         groups: Vec<String>,
@@ -220,7 +222,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`DirectoryError::Missing`], or the store's.
-    pub async fn revoke_token(&self, id: &str) -> Result<Arc<HubToken>, DirectoryError> {
+    pub(super) async fn revoke_token(&self, id: &str) -> Result<Arc<HubToken>, DirectoryError> {
         let missing = || DirectoryError::Missing(format!("token {id:?}"));
         let id: TokenId = id.parse().map_err(|_| missing())?;
         let record = self.read().tokens.get(&id).cloned().ok_or_else(missing)?;
@@ -232,14 +234,14 @@ impl Directory {
     }
 
     /// All hub tokens, oldest first.
-    pub fn tokens(&self) -> Vec<Arc<HubToken>> {
+    pub(super) fn tokens(&self) -> Vec<Arc<HubToken>> {
         let mut tokens: Vec<_> = self.read().tokens.values().cloned().collect();
         tokens.sort_by_key(|t| (t.created, t.id.to_string()));
         tokens
     }
 
     /// The record of a token whose secret is right.
-    pub fn verify_token(&self, token: &Token) -> Option<Arc<HubToken>> {
+    pub(super) fn verify_token(&self, token: &Token) -> Option<Arc<HubToken>> {
         let record = self.read().tokens.get(token.id()).cloned();
         if SecretHash::verify(record.as_deref().map(|r| &r.hash), token) { record } else { None }
     }
@@ -250,7 +252,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`JoinError::Refused`] with the reason for the log.
-    pub async fn join(
+    pub(super) async fn join(
         &self,
         token: &Token,
         spki: SpkiSha256,
@@ -285,7 +287,7 @@ impl Directory {
     ///
     /// # Errors
     /// The store's.
-    pub async fn record_certificate(&self, certificate: &CertificateRecord) -> Result<(), DirectoryError> {
+    pub(super) async fn record_certificate(&self, certificate: &CertificateRecord) -> Result<(), DirectoryError> {
         let op = put(format!("certificates/{}", certificate.serial), certificate, Expect::Absent);
         self.store.commit(vec![op]).await.map_err(DirectoryError::Commit)?;
         self.write().certified(certificate);
@@ -293,7 +295,7 @@ impl Directory {
     }
 
     /// Whether the store answers.
-    pub async fn healthy(&self) -> bool {
+    pub(super) async fn healthy(&self) -> bool {
         self.store.get(b"schema").await.is_ok()
     }
 

@@ -43,8 +43,7 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest) -> Result<EnrolResp
             &token,
             csr.spki_sha256(),
             |cluster| {
-                let request =
-                    AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl: defaults::AGENT_LEAF, serial };
+                let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl: defaults::AGENT_LEAF, serial };
                 let signed = hub
                     .pki
                     .agents

@@ -6,10 +6,17 @@ mod strict;
 use std::{convert::Infallible, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use hyper::{body::Incoming, server::conn::{http1, http2}, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use time::OffsetDateTime;
-use tokio::{net::{TcpListener, TcpStream}, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::{
@@ -24,7 +31,7 @@ use crate::{
     access::Principal,
     defaults,
     identity::{Token, TokenKind},
-    k8s::status::{Reason, Status},
+    k8s::{Reason, Status},
 };
 
 /// Takes connections until the hub drains.
@@ -150,7 +157,7 @@ fn check_h2(request: &Request<Incoming>, sni: Option<&str>) -> Result<(), Violat
 
 fn refuse(hub: &Hub, violation: Violation) -> Response<ProxyBody> {
     hub.metrics.refused_request();
-    let mut response = respond(&Status::new(Reason::BadRequest, violation.to_string()).with_code(violation.status()));
+    let mut response = respond(&Status::new(violation.reason(), violation.to_string()));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
@@ -180,7 +187,7 @@ fn closing(mut response: Response<ProxyBody>) -> Response<ProxyBody> {
 
 /// Who is calling. Tokens come in `Authorization: Bearer` and nowhere else (not in a WebSocket's subprotocol, T044).
 fn authenticate(hub: &Hub, headers: &HeaderMap) -> Result<Caller, Status> {
-    let unauthorized = |message: &str| Status::unauthorized(message);
+    let unauthorized = |message: &str| Status::new(Reason::Unauthorized, message);
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         return Err(unauthorized("no bearer token: make a kubeconfig with `roadstead kubeconfig`"));
     };

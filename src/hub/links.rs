@@ -17,7 +17,7 @@ use crate::{
 
 /// A link whose agent said hello.
 #[derive(Debug)]
-pub struct ClusterLink {
+pub(super) struct ClusterLink {
     /// The link.
     pub link: Link,
     /// Who is at its other end.
@@ -32,7 +32,7 @@ pub struct ClusterLink {
 
 /// What an agent says of itself. Hostile input: shown, never trusted.
 #[derive(Clone, Debug, Default)]
-pub struct AgentInfo {
+pub(super) struct AgentInfo {
     /// Version of its binary.
     pub version: String,
     /// Of its process.
@@ -43,7 +43,7 @@ pub struct AgentInfo {
 
 /// Why there is no link, as far as the hub knows.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Offline {
+pub(super) struct Offline {
     /// When the last link ended; `None` when there was none since the hub started and none is remembered.
     pub last_seen: Option<OffsetDateTime>,
     /// How it ended.
@@ -60,19 +60,25 @@ struct Cluster {
 
 /// All links of this hub.
 #[derive(Debug, Default)]
-pub struct Links {
+pub(super) struct Links {
     clusters: Mutex<HashMap<ClusterUid, Cluster>>,
     generations: AtomicU64,
 }
 
 impl Links {
     /// Remembers when a cluster was last seen before this process.
-    pub fn remember(&self, cluster: ClusterUid, last_seen: OffsetDateTime) {
+    pub(super) fn remember(&self, cluster: ClusterUid, last_seen: OffsetDateTime) {
         self.lock().entry(cluster).or_default().last_seen = Some(last_seen);
     }
 
     /// Makes a link the one that serves its cluster.
-    pub fn register(&self, link: Link, peer: VerifiedPeer, agent: AgentInfo, now: OffsetDateTime) -> Arc<ClusterLink> {
+    pub(super) fn register(
+        &self,
+        link: Link,
+        peer: VerifiedPeer,
+        agent: AgentInfo,
+        now: OffsetDateTime,
+    ) -> Arc<ClusterLink> {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let cluster = peer.cluster().clone();
         let streams = AtomicUsize::new(0);
@@ -82,7 +88,7 @@ impl Links {
     }
 
     /// Takes a link out, and only that one: a reconnect is not evicted by its own past.
-    pub fn unregister(&self, link: &ClusterLink, end: LinkEnd, now: OffsetDateTime) {
+    pub(super) fn unregister(&self, link: &ClusterLink, end: LinkEnd, now: OffsetDateTime) {
         let mut clusters = self.lock();
         if let Some(cluster) = clusters.get_mut(link.peer.cluster()) {
             cluster.live.retain(|l| l.generation != link.generation);
@@ -95,7 +101,7 @@ impl Links {
     ///
     /// # Errors
     /// [`Offline`] when there is none.
-    pub fn of(&self, cluster: &ClusterUid) -> Result<Arc<ClusterLink>, Offline> {
+    pub(super) fn of(&self, cluster: &ClusterUid) -> Result<Arc<ClusterLink>, Offline> {
         let clusters = self.lock();
         let Some(cluster) = clusters.get(cluster) else { return Err(Offline { last_seen: None, end: None }) };
         let alive = cluster.live.iter().rev().find(|l| l.link.end().is_none());
@@ -103,22 +109,22 @@ impl Links {
     }
 
     /// Every link of a cluster.
-    pub fn all_of(&self, cluster: &ClusterUid) -> Vec<Arc<ClusterLink>> {
+    pub(super) fn all_of(&self, cluster: &ClusterUid) -> Vec<Arc<ClusterLink>> {
         self.lock().get(cluster).map_or_else(Vec::new, |c| c.live.clone())
     }
 
     /// Every link.
-    pub fn all(&self) -> Vec<Arc<ClusterLink>> {
+    pub(super) fn all(&self) -> Vec<Arc<ClusterLink>> {
         self.lock().values().flat_map(|c| c.live.iter().cloned()).collect()
     }
 
     /// How many clusters have a link.
-    pub fn connected(&self) -> usize {
+    pub(super) fn connected(&self) -> usize {
         self.lock().values().filter(|c| !c.live.is_empty()).count()
     }
 
     /// Forgets a cluster that was removed.
-    pub fn forget(&self, cluster: &ClusterUid) {
+    pub(super) fn forget(&self, cluster: &ClusterUid) {
         self.lock().remove(cluster);
     }
 
@@ -129,20 +135,20 @@ impl Links {
 
 impl ClusterLink {
     /// Counts a stream for as long as the guard lives.
-    pub fn count_stream(self: &Arc<Self>) -> StreamGuard {
+    pub(super) fn count_stream(self: &Arc<Self>) -> StreamGuard {
         self.streams.fetch_add(1, Ordering::Relaxed);
         StreamGuard(self.clone())
     }
 
     /// Streams open on it now.
-    pub fn streams(&self) -> usize {
+    pub(super) fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
     }
 }
 
 /// One open stream of a link.
 #[derive(Debug)]
-pub struct StreamGuard(Arc<ClusterLink>);
+pub(super) struct StreamGuard(Arc<ClusterLink>);
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {

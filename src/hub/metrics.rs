@@ -36,7 +36,7 @@ struct DirectionLabels {
 
 /// One part of a request's way through the hub.
 #[derive(Clone, Copy, Debug)]
-pub enum Phase {
+pub(super) enum Phase {
     /// From the whole head to the decision.
     Decide,
     /// Until the agent granted a stream.
@@ -47,7 +47,7 @@ pub enum Phase {
 
 /// Where a request's bytes go.
 #[derive(Clone, Copy, Debug)]
-pub enum Toward {
+pub(super) enum Toward {
     /// To the cluster.
     Cluster,
     /// To the client.
@@ -56,7 +56,7 @@ pub enum Toward {
 
 /// All metrics of the hub.
 #[derive(Debug)]
-pub struct Metrics {
+pub(super) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     phases: Family<PhaseLabels, Histogram>,
@@ -74,7 +74,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Fresh metrics; `now` is the Unix time of the start in seconds.
-    pub fn new(now: f64) -> Self {
+    pub(super) fn new(now: f64) -> Self {
         let phases = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
         let metrics = Self {
             registry: Registry::with_prefix("roadstead"),
@@ -109,12 +109,12 @@ impl Metrics {
     }
 
     /// Counts an answered request.
-    pub fn request(&self, cluster: &Arc<str>, verb: &'static str, code: u16) {
+    pub(super) fn request(&self, cluster: &Arc<str>, verb: &'static str, code: u16) {
         self.requests.get_or_create(&RequestLabels { cluster: cluster.clone(), verb, code }).inc();
     }
 
     /// Records how long a part of a request took.
-    pub fn phase(&self, phase: Phase, took: Duration) {
+    pub(super) fn phase(&self, phase: Phase, took: Duration) {
         let phase = match phase {
             Phase::Decide => "decide",
             Phase::Open => "open",
@@ -124,7 +124,7 @@ impl Metrics {
     }
 
     /// Counts body bytes.
-    pub fn bytes(&self, toward: Toward, n: usize) {
+    pub(super) fn bytes(&self, toward: Toward, n: usize) {
         let direction = match toward {
             Toward::Cluster => "to_cluster",
             Toward::Client => "to_client",
@@ -133,22 +133,22 @@ impl Metrics {
     }
 
     /// Counts an agent that was not admitted.
-    pub fn refused_link(&self) {
+    pub(super) fn refused_link(&self) {
         self.links_refused.inc();
     }
 
     /// Counts a request that was refused before it had a meaning.
-    pub fn refused_request(&self) {
+    pub(super) fn refused_request(&self) {
         self.requests_refused.inc();
     }
 
     /// Counts an answer that was cut.
-    pub fn truncated(&self) {
+    pub(super) fn truncated(&self) {
         self.truncated.inc();
     }
 
     /// The text for Prometheus.
-    pub fn render(&self, clusters: usize) -> String {
+    pub(super) fn render(&self, clusters: usize) -> String {
         self.clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a String takes all");

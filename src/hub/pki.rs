@@ -51,7 +51,7 @@ pub enum PkiError {
 }
 
 /// Authorities, and what follows from them.
-pub struct Pki {
+pub(super) struct Pki {
     /// Signs agents. The hub trusts it, and nothing else, on links.
     pub agents: Authority,
     /// Signs hubs. Agents pin it.
@@ -90,7 +90,11 @@ impl Pki {
     ///
     /// # Errors
     /// See [`PkiError`].
-    pub async fn load_or_create(store: &dyn Store, public: &PublicName, now: OffsetDateTime) -> Result<Self, PkiError> {
+    pub(super) async fn load_or_create(
+        store: &dyn Store,
+        public: &PublicName,
+        now: OffsetDateTime,
+    ) -> Result<Self, PkiError> {
         let entry = store.get(KEY).await?;
         let expect = entry.as_ref().map_or(Expect::Absent, |e| Expect::Revision(e.revision));
         let (mut agents, mut hub, restart_secret) = match &entry {
@@ -116,7 +120,7 @@ impl Pki {
     ///
     /// # Errors
     /// When they cannot be issued.
-    pub fn renew_leaves(&self, public: &PublicName, now: OffsetDateTime) -> Result<(), PkiError> {
+    pub(super) fn renew_leaves(&self, public: &PublicName, now: OffsetDateTime) -> Result<(), PkiError> {
         let (link, https) = leaves(&self.hub, public, now)?;
         self.link.replace(link.current());
         self.https.replace(https.current());
@@ -167,7 +171,11 @@ fn create(now: OffsetDateTime) -> Result<(Authority, Authority, [u8; 32]), PkiEr
     Ok((agents, hub, restart_secret))
 }
 
-fn leaves(hub: &Authority, public: &PublicName, now: OffsetDateTime) -> Result<(Arc<CertSlot>, Arc<CertSlot>), PkiError> {
+fn leaves(
+    hub: &Authority,
+    public: &PublicName,
+    now: OffsetDateTime,
+) -> Result<(Arc<CertSlot>, Arc<CertSlot>), PkiError> {
     let ttl = defaults::HUB_LEAF;
     let name: HubName = "hub-0".parse().expect("a literal hub name");
     let link_key = KeyPair::generate();

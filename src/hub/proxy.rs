@@ -11,13 +11,13 @@ mod upload;
 
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use prost::Message;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
-pub use self::body::ProxyBody;
+pub(super) use self::body::ProxyBody;
 pub(super) use self::failure::respond;
 use self::{
     answer::{Answered, await_head},
@@ -34,9 +34,12 @@ use super::{
 use crate::{
     access::Principal,
     defaults,
-    k8s::status::Status,
+    k8s::Status,
     transport::{RecvHalf, SendHalf},
-    wire::{FrameKind, MAX_PAYLOAD, generated::{Proxy, open::Kind}},
+    wire::{
+        FrameKind, MAX_PAYLOAD,
+        generated::{Proxy, open::Kind},
+    },
 };
 
 /// What the gateway knows about the caller.

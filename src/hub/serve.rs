@@ -14,9 +14,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Hub,
-    admin, gateway,
+    Hub, admin,
     directory::{Directory, DirectoryError},
+    gateway,
     links::Links,
     metrics::Metrics,
     pki::{Pki, PkiError},
@@ -87,7 +87,7 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let now = OffsetDateTime::now_utc();
     files::prepare(&settings.data)?;
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(&settings.data.join("store.redb"))?);
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(&settings.data.join("store.redb")).await?);
     let listener = listen(settings.listen).await?;
     let address = listener.local_addr().map_err(|source| RunError::Listen { address: settings.listen, source })?;
     let admin = listen(settings.admin_listen).await?;
@@ -176,7 +176,10 @@ async fn renew_leaves(hub: &Hub, public: &PublicName) {
         match hub.pki.renew_leaves(public, OffsetDateTime::now_utc()) {
             Ok(()) => tracing::info!("the hub's own certificates were renewed"),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the hub's own certificates were not renewed");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the hub's own certificates were not renewed"
+                );
             }
         }
     }

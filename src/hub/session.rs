@@ -21,12 +21,14 @@ use crate::{
     transport::{AcceptError, Handshake, HandshakeError, Link, LinkEnd, RecvHalf, SendHalf},
     wire::{
         CloseCode, Frame, FrameKind, StreamCode,
-        generated::{ControlMessage, Drain, Hello, Pong, RenewRequest, RenewResponse, Welcome, control_message::Body, open::Kind},
+        generated::{
+            ControlMessage, Drain, Hello, Pong, RenewRequest, RenewResponse, Welcome, control_message::Body, open::Kind,
+        },
     },
 };
 
 /// What both sides of this version can do beyond version 1 of the wire.
-pub const CAPABILITIES: [&str; 1] = ["renew"];
+pub(super) const CAPABILITIES: [&str; 1] = ["renew"];
 
 /// The longest text that an agent may say of itself, bytes.
 const MAX_TEXT: usize = 128;
@@ -221,14 +223,21 @@ async fn renew(hub: &Hub, cluster: &Cluster, request: &RenewRequest) -> RenewRes
         Ok(issued) => issued,
         Err(error) => return refused(error.to_string()),
     };
-    let record =
-        CertificateRecord { serial, cluster: cluster.uid.clone(), spki: issued.spki_sha256, not_after: issued.not_after };
+    let record = CertificateRecord {
+        serial,
+        cluster: cluster.uid.clone(),
+        spki: issued.spki_sha256,
+        not_after: issued.not_after,
+    };
     if let Err(error) = hub.directory.record_certificate(&record).await {
         tracing::error!(error = &error as &dyn std::error::Error, "certificate not recorded, so not issued");
         return refused("the hub cannot record the certificate now".to_owned());
     }
     tracing::info!(cluster = cluster.name, %serial, not_after = %issued.not_after, "certificate renewed");
-    RenewResponse { chain: issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect(), refusal: String::new() }
+    RenewResponse {
+        chain: issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
+        refusal: String::new(),
+    }
 }
 
 fn say(send: &mut SendHalf, body: Body) {

@@ -61,7 +61,7 @@ impl std::fmt::Display for PublicUrl {
 
 /// The names that the hub's HTTPS certificate carries.
 #[derive(Clone, Debug, Default)]
-pub struct PublicName {
+pub(super) struct PublicName {
     /// DNS names.
     pub dns: Vec<String>,
     /// IP addresses.
@@ -70,8 +70,9 @@ pub struct PublicName {
 
 impl PublicName {
     /// The public name and, for use on the hub's own machine, localhost.
-    pub fn of(url: &PublicUrl) -> Self {
-        let mut names = Self { dns: vec!["localhost".to_owned()], ips: vec![[127, 0, 0, 1].into(), IpAddr::V6(1u128.into())] };
+    pub(super) fn of(url: &PublicUrl) -> Self {
+        let mut names =
+            Self { dns: vec!["localhost".to_owned()], ips: vec![[127, 0, 0, 1].into(), IpAddr::V6(1u128.into())] };
         match url.host.parse::<IpAddr>() {
             Ok(ip) if !names.ips.contains(&ip) => names.ips.push(ip),
             Ok(_) => {}

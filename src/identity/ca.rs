@@ -4,7 +4,7 @@
 //! certificate is decided here (`certs/` documents them); from a request only the public key is taken. Refuses to know where keys are
 //! kept, who may have a certificate, and which were issued.
 
-mod profile;
+pub(super) mod profile;
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -340,7 +340,12 @@ impl Authority {
         Ok(life)
     }
 
-    fn sign(&self, params: &CertificateParams, key: &impl PublicKeyData, serial: Serial) -> Result<Issued, IssueError> {
+    pub(super) fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &impl PublicKeyData,
+        serial: Serial,
+    ) -> Result<Issued, IssueError> {
         let issuer = Issuer::from_ca_cert_der(&self.issuing, &self.issuing_key).map_err(IssueError::Build)?;
         let leaf = params.signed_by(key, &issuer).map_err(IssueError::Build)?.der().clone();
         let mut chain = vec![leaf, self.issuing.clone()];

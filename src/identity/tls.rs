@@ -147,7 +147,7 @@ pub fn https_client(hub: Arc<HttpsVerifier>, alpn: &[&[u8]]) -> Result<ClientCon
     Ok(config)
 }
 
-fn client(
+pub(super) fn client(
     verifier: Arc<dyn ServerCertVerifier>,
 ) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider().clone())

@@ -23,6 +23,10 @@ pub enum Reason {
     Forbidden,
     /// No such path on the hub itself. Never for a cluster: a 404 would tell names apart.
     NotFound,
+    /// Something of that name is there already.
+    AlreadyExists,
+    /// A field of the request's body is not valid.
+    Invalid,
     /// The method has no meaning here.
     MethodNotAllowed,
     /// The request body is above the limit.
@@ -80,6 +84,8 @@ impl Reason {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestEntityTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -99,6 +105,8 @@ impl Reason {
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden => "Forbidden",
             Self::NotFound => "NotFound",
+            Self::AlreadyExists => "AlreadyExists",
+            Self::Invalid => "Invalid",
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::RequestEntityTooLarge => "RequestEntityTooLarge",
             Self::TooManyRequests => "TooManyRequests",
@@ -110,6 +118,26 @@ impl Reason {
 }
 
 impl Status {
+    /// A failure in words of the caller's.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), causes: Vec::new(), retry_after: None }
+    }
+
+    /// The same with an invitation to send it again after so many seconds; `None` = none. It is a promise: the request
+    /// was not executed, or can be executed twice without harm.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: Option<u32>) -> Self {
+        self.retry_after = seconds;
+        self
+    }
+
+    /// The same with a cause for machines.
+    #[must_use]
+    pub fn with_cause(mut self, reason: &'static str, message: impl Into<String>) -> Self {
+        self.causes.push(Cause { reason, message: message.into() });
+        self
+    }
+
     /// Why it failed.
     pub fn reason(&self) -> Reason {
         self.reason

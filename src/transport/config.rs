@@ -44,7 +44,6 @@ impl std::fmt::Debug for RestartKeys {
     }
 }
 
-
 /// QUIC as the hub tunes it: many links, small requests out, large answers in.
 pub fn hub_transport() -> TransportConfig {
     let mut config = common();

@@ -191,10 +191,8 @@ impl Dialer {
         let crypto = QuicClientConfig::try_from(tls).map_err(|error| refused(LinkEnd::Transport(error.to_string())))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::new(agent_transport()));
-        let connecting: Connecting = self
-            .endpoint
-            .connect_with(config, address, name)
-            .map_err(|source| DialError::Start { address, source })?;
+        let connecting: Connecting =
+            self.endpoint.connect_with(config, address, name).map_err(|source| DialError::Start { address, source })?;
         match timeout(within, connecting).await {
             Ok(Ok(connection)) => Ok(Link::new(connection)),
             Ok(Err(error)) => Err(refused(error.into())),
@@ -214,11 +212,7 @@ async fn close(endpoint: &Endpoint, code: CloseCode, grace: Duration) {
     let _ = timeout(grace, endpoint.wait_idle()).await;
 }
 
-fn endpoint(
-    address: SocketAddr,
-    config: EndpointConfig,
-    server: Option<ServerConfig>,
-) -> Result<Endpoint, BindError> {
+fn endpoint(address: SocketAddr, config: EndpointConfig, server: Option<ServerConfig>) -> Result<Endpoint, BindError> {
     let bind = || -> io::Result<Endpoint> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         // The kernel clamps to net.core.{r,w}mem_max; what it gives is logged below.

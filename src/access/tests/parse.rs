@@ -16,6 +16,84 @@ spec:
   impersonate: {users: ["bob"], groups: ["dev"]}
 "#;
 
+/// What to replace in `GOOD`, by what, and the first fault that results.
+const FAULTS: &[(&str, &str, &str)] = &[
+    ("roadstead.dev/v1", "v1", "line 1: apiVersion: expected \"roadstead.dev/v1\", found \"v1\""),
+    ("kind: Grant", "kind: Grants", "line 2: kind: expected \"Grant\", found \"Grants\""),
+    ("kind: Grant\n", "", "line 1: kind: field is missing"),
+    ("{name: payments}", "{}", "line 3: metadata.name: field is missing"),
+    ("{name: payments}", "{name: 5}", "line 3: metadata.name: expected text, found a number"),
+    ("{name: payments}", "{name: \"Pay ments\"}", "line 3: metadata.name: \"Pay ments\" is not a name"),
+    ("{name: payments}", "{name: a, uid: b}", "line 3: metadata: unknown field \"uid\""),
+    ("spec:", "spec:\n  condition: x", "line 5: spec: unknown field \"condition\"; known fields are subjects"),
+    ("spec:", "other: 1\nspec:", "line 4: unknown field \"other\""),
+    ("  clusters: {all: true}\n", "", "line 5: spec.clusters: field is missing"),
+    (
+        "  capabilities: [read]",
+        "  capabilities: [read]\n  capabilities: [exec]",
+        "line 9: spec: field \"capabilities\" is given twice",
+    ),
+    ("[{user: \"token:alice\"}]", "[]", "line 5: spec.subjects: list is empty"),
+    ("[{user: \"token:alice\"}]", "token:alice", "line 5: spec.subjects: expected a list, found text"),
+    ("[{user: \"token:alice\"}]", "", "line 5: spec.subjects: expected a list, found nothing"),
+    ("{user: \"token:alice\"}", "{}", "line 5: spec.subjects[0]: exactly one of user and group"),
+    ("{user: \"token:alice\"}", "{user: a:b, group: a:c}", "line 5: spec.subjects[0]: exactly one of user and group"),
+    ("\"token:alice\"", "alice", "line 5: spec.subjects[0].user: \"alice\" names no issuer"),
+    ("\"token:alice\"", "\"token:\"", "line 5: spec.subjects[0].user: \"token:\" names no issuer"),
+    ("\"token:alice\"", "\":alice\"", "line 5: spec.subjects[0].user: \":alice\" names no issuer"),
+    ("\"token:alice\"", "\"\"", "line 5: spec.subjects[0].user: name \"\" is empty"),
+    ("\"token:alice\"", "yes: 1", "not valid YAML"),
+    ("{all: true}", "{}", "line 6: spec.clusters: exactly one of matchLabels, names, uids and all"),
+    ("{all: true}", "{all: true, names: [a]}", "line 6: spec.clusters: exactly one of"),
+    ("{all: true}", "{all: false}", "line 6: spec.clusters.all: can only be true"),
+    ("{all: true}", "{all: \"true\"}", "line 6: spec.clusters.all: expected true or false, found text"),
+    ("{all: true}", "{matchLabels: {}}", "line 6: spec.clusters.matchLabels: no label is given"),
+    (
+        "{all: true}",
+        "{matchLabels: {env: true}}",
+        "line 6: spec.clusters.matchLabels[\"env\"]: expected text, found a boolean",
+    ),
+    (
+        "{all: true}",
+        "{matchLabels: {env: 1.0}}",
+        "line 6: spec.clusters.matchLabels[\"env\"]: expected text, found a number",
+    ),
+    ("{all: true}", "{matchLabels: {e: a, e: b}}", "line 6: spec.clusters.matchLabels: field \"e\" is given twice"),
+    ("{all: true}", "{matchLabels: {env: \"*\"}}", "line 6: spec.clusters.matchLabels[\"env\"]: label value \"*\""),
+    ("{all: true}", "{names: []}", "line 6: spec.clusters.names: list is empty"),
+    ("{all: true}", "{names: [\"edge-*\"]}", "line 6: spec.clusters.names[0]: \"edge-*\" is not the name of a cluster"),
+    (
+        "user: \"roadstead:user\"",
+        "user: \"system:admin\"",
+        "line 7: spec.as.user: \"system:admin\" begins with \"system:\"",
+    ),
+    ("[\"roadstead:edit\"]", "[a, \"System:masters\"]", "line 7: spec.as.groups[1]: \"System:masters\" begins with"),
+    ("[\"roadstead:edit\"]", "[\" a\"]", "line 7: spec.as.groups[0]: name \" a\" is empty or begins or ends"),
+    ("[\"roadstead:edit\"]", "[\"a\\nb\"]", "line 7: spec.as.groups[0]: name \"a\\nb\" has characters"),
+    ("[read]", "[]", "line 8: spec.capabilities: list is empty"),
+    ("[read]", "[admin]", "line 8: spec.capabilities[0]: unknown capability \"admin\"; known are read, write, exec"),
+    ("[read]", "[Read]", "line 8: spec.capabilities[0]: unknown capability \"Read\""),
+    ("[read]", "[\"*\", read]", "line 8: spec.capabilities[0]: \"*\" is all capabilities; it stands alone"),
+    ("namespaces: [payments]", "namespaces: [\"*\"]", "line 9: spec.namespaces[0]: \"*\" restricts nothing"),
+    ("namespaces: [payments]", "namespaces: []", "line 9: spec.namespaces: list is empty"),
+    ("namespaces: [payments]", "namespaces: [\"a*b\"]", "line 9: spec.namespaces[0]: \"a*b\" is not a namespace"),
+    ("namespaces: [payments]", "namespaces: [\"-*\"]", "line 9: spec.namespaces[0]: \"-*\" is not a namespace"),
+    ("namespaces: [payments]", "namespaces:", "line 9: spec.namespaces: expected a list, found nothing"),
+    ("users: [\"bob\"]", "users: [\"system:x\"]", "line 10: spec.impersonate.users[0]: \"system:x\" begins with"),
+    (
+        "users: [\"bob\"]",
+        "users: [\"*\", bob]",
+        "line 10: spec.impersonate.users[0]: \"*\" is anybody; it stands alone",
+    ),
+    (
+        "users: [\"bob\"]",
+        "extras: [\"roadstead.dev/subject\"]",
+        "line 10: spec.impersonate.extras[0]: \"roadstead.dev/subject\"",
+    ),
+    ("{users: [\"bob\"], groups: [\"dev\"]}", "{}", "line 10: spec.impersonate: is empty"),
+    ("{users: [\"bob\"], groups: [\"dev\"]}", "{user: bob}", "line 10: spec.impersonate: unknown field \"user\""),
+];
+
 fn faults(text: &str) -> Vec<String> {
     let found = text.parse::<Grants>();
     found.err().map(|error| error.faults.iter().map(Fault::to_string).collect()).unwrap_or_default()
@@ -40,103 +118,10 @@ fn no_document_is_no_grant() {
 
 #[test]
 fn each_fault_is_found_with_its_place() {
-    // What to replace in GOOD, by what, and the one fault that results.
-    let rows = [
-        ("roadstead.dev/v1", "v1", "line 1: apiVersion: expected \"roadstead.dev/v1\", found \"v1\""),
-        ("kind: Grant", "kind: Grants", "line 2: kind: expected \"Grant\", found \"Grants\""),
-        ("kind: Grant\n", "", "line 1: kind: field is missing"),
-        ("{name: payments}", "{}", "line 3: metadata.name: field is missing"),
-        ("{name: payments}", "{name: 5}", "line 3: metadata.name: expected text, found a number"),
-        ("{name: payments}", "{name: \"Pay ments\"}", "line 3: metadata.name: \"Pay ments\" is not a name"),
-        ("{name: payments}", "{name: a, uid: b}", "line 3: metadata: unknown field \"uid\""),
-        ("spec:", "spec:\n  condition: x", "line 5: spec: unknown field \"condition\"; known fields are subjects"),
-        ("spec:", "other: 1\nspec:", "line 4: unknown field \"other\""),
-        ("  clusters: {all: true}\n", "", "line 5: spec.clusters: field is missing"),
-        (
-            "  capabilities: [read]",
-            "  capabilities: [read]\n  capabilities: [exec]",
-            "line 9: spec: field \"capabilities\" is given twice",
-        ),
-        ("[{user: \"token:alice\"}]", "[]", "line 5: spec.subjects: list is empty"),
-        ("[{user: \"token:alice\"}]", "token:alice", "line 5: spec.subjects: expected a list, found text"),
-        ("[{user: \"token:alice\"}]", "", "line 5: spec.subjects: expected a list, found nothing"),
-        ("{user: \"token:alice\"}", "{}", "line 5: spec.subjects[0]: exactly one of user and group"),
-        (
-            "{user: \"token:alice\"}",
-            "{user: a:b, group: a:c}",
-            "line 5: spec.subjects[0]: exactly one of user and group",
-        ),
-        ("\"token:alice\"", "alice", "line 5: spec.subjects[0].user: \"alice\" names no issuer"),
-        ("\"token:alice\"", "\"token:\"", "line 5: spec.subjects[0].user: \"token:\" names no issuer"),
-        ("\"token:alice\"", "\":alice\"", "line 5: spec.subjects[0].user: \":alice\" names no issuer"),
-        ("\"token:alice\"", "\"\"", "line 5: spec.subjects[0].user: name \"\" is empty"),
-        ("\"token:alice\"", "yes: 1", "not valid YAML"),
-        ("{all: true}", "{}", "line 6: spec.clusters: exactly one of matchLabels, names, uids and all"),
-        ("{all: true}", "{all: true, names: [a]}", "line 6: spec.clusters: exactly one of"),
-        ("{all: true}", "{all: false}", "line 6: spec.clusters.all: can only be true"),
-        ("{all: true}", "{all: \"true\"}", "line 6: spec.clusters.all: expected true or false, found text"),
-        ("{all: true}", "{matchLabels: {}}", "line 6: spec.clusters.matchLabels: no label is given"),
-        (
-            "{all: true}",
-            "{matchLabels: {env: true}}",
-            "line 6: spec.clusters.matchLabels[\"env\"]: expected text, found a boolean",
-        ),
-        (
-            "{all: true}",
-            "{matchLabels: {env: 1.0}}",
-            "line 6: spec.clusters.matchLabels[\"env\"]: expected text, found a number",
-        ),
-        ("{all: true}", "{matchLabels: {e: a, e: b}}", "line 6: spec.clusters.matchLabels: field \"e\" is given twice"),
-        ("{all: true}", "{matchLabels: {env: \"*\"}}", "line 6: spec.clusters.matchLabels[\"env\"]: label value \"*\""),
-        ("{all: true}", "{names: []}", "line 6: spec.clusters.names: list is empty"),
-        (
-            "{all: true}",
-            "{names: [\"edge-*\"]}",
-            "line 6: spec.clusters.names[0]: \"edge-*\" is not the name of a cluster",
-        ),
-        (
-            "user: \"roadstead:user\"",
-            "user: \"system:admin\"",
-            "line 7: spec.as.user: \"system:admin\" begins with \"system:\"",
-        ),
-        (
-            "[\"roadstead:edit\"]",
-            "[a, \"System:masters\"]",
-            "line 7: spec.as.groups[1]: \"System:masters\" begins with",
-        ),
-        ("[\"roadstead:edit\"]", "[\" a\"]", "line 7: spec.as.groups[0]: name \" a\" is empty or begins or ends"),
-        ("[\"roadstead:edit\"]", "[\"a\\nb\"]", "line 7: spec.as.groups[0]: name \"a\\nb\" has characters"),
-        ("[read]", "[]", "line 8: spec.capabilities: list is empty"),
-        (
-            "[read]",
-            "[admin]",
-            "line 8: spec.capabilities[0]: unknown capability \"admin\"; known are read, write, exec",
-        ),
-        ("[read]", "[Read]", "line 8: spec.capabilities[0]: unknown capability \"Read\""),
-        ("[read]", "[\"*\", read]", "line 8: spec.capabilities[0]: \"*\" is all capabilities; it stands alone"),
-        ("namespaces: [payments]", "namespaces: [\"*\"]", "line 9: spec.namespaces[0]: \"*\" restricts nothing"),
-        ("namespaces: [payments]", "namespaces: []", "line 9: spec.namespaces: list is empty"),
-        ("namespaces: [payments]", "namespaces: [\"a*b\"]", "line 9: spec.namespaces[0]: \"a*b\" is not a namespace"),
-        ("namespaces: [payments]", "namespaces: [\"-*\"]", "line 9: spec.namespaces[0]: \"-*\" is not a namespace"),
-        ("namespaces: [payments]", "namespaces:", "line 9: spec.namespaces: expected a list, found nothing"),
-        ("users: [\"bob\"]", "users: [\"system:x\"]", "line 10: spec.impersonate.users[0]: \"system:x\" begins with"),
-        (
-            "users: [\"bob\"]",
-            "users: [\"*\", bob]",
-            "line 10: spec.impersonate.users[0]: \"*\" is anybody; it stands alone",
-        ),
-        (
-            "users: [\"bob\"]",
-            "extras: [\"roadstead.dev/subject\"]",
-            "line 10: spec.impersonate.extras[0]: \"roadstead.dev/subject\"",
-        ),
-        ("{users: [\"bob\"], groups: [\"dev\"]}", "{}", "line 10: spec.impersonate: is empty"),
-        ("{users: [\"bob\"], groups: [\"dev\"]}", "{user: bob}", "line 10: spec.impersonate: unknown field \"user\""),
-    ];
-    for (from, to, expected) in rows {
-        assert!(GOOD.contains(from), "{from}");
+    for (from, to, expected) in FAULTS {
+        assert!(GOOD.contains(*from), "{from}");
         let found = faults(&GOOD.replacen(from, to, 1));
-        assert!(found.first().is_some_and(|fault| fault.contains(expected)), "{from} -> {to}: {found:#?}");
+        assert!(found.first().is_some_and(|fault| fault.contains(*expected)), "{from} -> {to}: {found:#?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderName, HeaderValue, Method, Request, Uri,
-    header::{AUTHORIZATION, HOST},
+    header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE},
 };
 
 use super::Fault;
@@ -10,7 +10,7 @@ use crate::{
     agent::upstream::Upstream,
     k8s,
     transport::Priority,
-    wire::generated::{FailureCode, Identity, RequestHead},
+    wire::generated::{FailureCode, Identity, RequestHead, Upgrade},
 };
 
 /// A request that passed the agent's checks.
@@ -35,10 +35,11 @@ pub(super) fn build(
 ) -> Result<Request<()>, Fault> {
     let refused = |message: String| Fault::before(FailureCode::Refused, message);
     let protocol = |message: &str| Fault::before(FailureCode::Protocol, message);
+    let upgrade = head.upgrade();
     let identity = head.identity.ok_or_else(|| refused("request without an identity".to_owned()))?;
     let Identity { user, groups, extras } = identity;
-    k8s::headers::agent_guard(head.headers.iter().map(|h| h.name.as_str()), &user, &groups)
-        .map_err(|error| refused(error.to_string()))?;
+    let extras = extras.into_iter().map(|extra| (extra.key, extra.values)).collect();
+    let identity = k8s::Impersonation { user, uid: None, groups, extras };
     if !head.target.starts_with('/') {
         return Err(protocol("request target does not start with a slash"));
     }
@@ -54,14 +55,25 @@ pub(super) fn build(
         let value = HeaderValue::from_maybe_shared(header.value).map_err(|_| protocol("header value is not valid"))?;
         headers.append(name, value);
     }
+    k8s::agent_guard(headers, &identity, &[]).map_err(|error| refused(error.to_string()))?;
+    if let Some(protocol) = protocol_of(upgrade) {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static(protocol));
+    }
     headers.insert(HOST, upstream.host());
     let audit_id = HeaderValue::from_str(&head.request_id).map_err(|_| protocol("request id is not valid"))?;
     headers.insert("audit-id", audit_id);
-    let extras = extras.into_iter().map(|extra| (extra.key, extra.values)).collect();
-    let identity = k8s::headers::identity_headers(&user, &groups, &extras).map_err(|error| refused(error.to_string()))?;
-    headers.extend(identity);
+    headers.extend(k8s::identity_headers(&identity).map_err(|error| refused(error.to_string()))?);
     if let Some(authorization) = authorization {
         headers.insert(AUTHORIZATION, authorization);
     }
     Ok(request)
+}
+
+fn protocol_of(upgrade: Upgrade) -> Option<&'static str> {
+    match upgrade {
+        Upgrade::None => None,
+        Upgrade::Spdy => Some("SPDY/3.1"),
+        Upgrade::Websocket => Some("websocket"),
+    }
 }

@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{transport::{RecvError, RecvHalf}, wire};
+use crate::{
+    transport::{RecvError, RecvHalf},
+    wire,
+};
 
 /// What the hub sends after the head.
 pub(crate) enum RequestBody {

@@ -13,7 +13,7 @@ use crate::{
 
 /// A cluster that may join.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// Its identity: made by the hub, never changed, never used again.
     pub uid: ClusterUid,
     /// What people call it.
@@ -27,14 +27,14 @@ pub struct Cluster {
 
 impl Cluster {
     /// What grants see of it.
-    pub fn as_ref(&self) -> ClusterRef<'_> {
+    pub(crate) fn reference(&self) -> ClusterRef<'_> {
         ClusterRef { uid: self.uid.as_str(), name: &self.name, labels: &self.labels }
     }
 }
 
 /// A hub token, without its secret.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct HubToken {
+pub(crate) struct HubToken {
     /// Its public id.
     pub id: TokenId,
     /// Of its secret.
@@ -52,7 +52,7 @@ pub struct HubToken {
 
 /// A join token, without its secret.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct JoinRecord {
+pub(crate) struct JoinRecord {
     /// Of its secret.
     pub hash: SecretHash,
     /// Which cluster joins with it.
@@ -66,7 +66,7 @@ pub struct JoinRecord {
 
 /// One use of a join token.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Use {
+pub(crate) struct Use {
     /// The key that was certified.
     pub spki: SpkiSha256,
     /// When.
@@ -76,7 +76,7 @@ pub struct Use {
 
 /// A certificate that an agent got.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct CertificateRecord {
+pub(crate) struct CertificateRecord {
     /// Its serial.
     pub serial: Serial,
     /// Whose it is.

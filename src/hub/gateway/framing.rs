@@ -1,7 +1,7 @@
 //! Which HTTP/1.1 requests are let in, judged on the raw head: anything that two parsers could read in two ways is
 //! refused, never normalised (RFC 9112 § 11.2, security abuse cases T022–T032).
 
-use http::StatusCode;
+use crate::k8s::Reason;
 
 /// The most header fields that one request may have.
 pub(super) const MAX_HEADERS: usize = 100;
@@ -44,15 +44,15 @@ pub(crate) enum Violation {
 }
 
 impl Violation {
-    /// The status of the answer.
-    pub(crate) fn status(self) -> StatusCode {
+    /// The kind of the answer.
+    pub(super) fn reason(self) -> Reason {
         match self {
-            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Syntax
+            Self::Method(_) => Reason::MethodNotAllowed,
+            Self::Misdirected => Reason::Misdirected,
+            Self::TooLarge => Reason::HeadTooLarge,
+            Self::Version
+            | Self::Slow
+            | Self::Syntax
             | Self::BareLineFeed
             | Self::TargetForm
             | Self::Host
@@ -61,7 +61,7 @@ impl Violation {
             | Self::LengthAndEncoding
             | Self::Authorization
             | Self::UpgradeWithBody
-            | Self::Chunk => StatusCode::BAD_REQUEST,
+            | Self::Chunk => Reason::BadRequest,
         }
     }
 }
@@ -140,9 +140,7 @@ fn host(values: &[&[u8]], sni: Option<&str>) -> Result<(), Violation> {
 }
 
 fn asks_upgrade(headers: &[httparse::Header<'_>]) -> bool {
-    let token = |value: &[u8]| {
-        value.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    };
+    let token = |value: &[u8]| value.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
     values(headers, "connection").iter().any(|v| token(v)) || !values(headers, "upgrade").is_empty()
 }
 

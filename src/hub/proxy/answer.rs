@@ -13,11 +13,7 @@ use super::{
     failure::{Failed, Hop},
 };
 use crate::{
-    k8s::{
-        headers::{ResponseRefused, sanitise_response},
-        status::Status,
-        watch::RecordTracker,
-    },
+    k8s::{RecordTracker, ResponseContext, Status, sanitise_response},
     transport::RecvHalf,
     wire::{
         Frame,
@@ -85,9 +81,7 @@ pub(super) fn respond(
         // What follows on this connection is not HTTP that anybody checked.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let json = headers.get(http::header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
-    let plain = !headers.contains_key(http::header::CONTENT_ENCODING);
-    let watch = (judged.watch && json && plain && status == StatusCode::OK).then(RecordTracker::new);
+    let watch = (status == StatusCode::OK).then(|| RecordTracker::for_response(&judged.info, &headers)).flatten();
     let body = LinkBody {
         hub: hub.clone(),
         cluster: Arc::from(judged.cluster.name.as_str()),
@@ -105,13 +99,12 @@ pub(super) fn respond(
 
 /// Drops and sets headers for the client; refuses answers that must not reach it.
 pub(super) fn clean(headers: &mut HeaderMap, status: StatusCode, judged: &Judged) -> Result<(), Status> {
-    sanitise_response(headers, status, &judged.cluster.name).map_err(|refused| match refused {
-        ResponseRefused::Unauthorized => {
-            let message = "the API server does not accept the agent's own credential: see the agent's log";
-            Failed::invalid(Hop::ApiServer, message).status(judged)
-        }
-        ResponseRefused::Redirect => {
-            Failed::invalid(Hop::ApiServer, "the cluster redirects out of itself").status(judged)
-        }
-    })
+    let name = &judged.cluster.name;
+    let context = ResponseContext {
+        cluster_prefix: &format!("/clusters/{name}"),
+        streaming: judged.info.streaming(),
+        upgrade: judged.upgrade.as_ref(),
+    };
+    sanitise_response(headers, status, &context)
+        .map_err(|refused| refused.to_status(name).with_request_id(&judged.request_id))
 }

@@ -17,10 +17,7 @@ use super::{
 };
 use crate::{
     hub::links::StreamGuard,
-    k8s::{
-        status::{Reason, Status},
-        watch::RecordTracker,
-    },
+    k8s::{Reason, RecordTracker, Status, error_event},
     transport::RecvHalf,
     wire::{self, generated::Failure},
 };
@@ -28,13 +25,13 @@ use crate::{
 /// An answer was cut; hyper cuts the client's connection or stream in turn.
 #[derive(Debug, thiserror::Error)]
 #[error("answer cut at the {hop}: {message}")]
-pub struct Truncated {
+pub(crate) struct Truncated {
     hop: &'static str,
     message: String,
 }
 
 /// The body of an answer to a client.
-pub struct ProxyBody(Kind);
+pub(crate) struct ProxyBody(Kind);
 
 enum Kind {
     Full(Option<Bytes>),
@@ -55,13 +52,13 @@ pub(super) struct LinkBody {
 
 impl ProxyBody {
     /// Bytes of the hub itself.
-    pub fn full(bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
     }
 
     /// Nothing.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self(Kind::Full(None))
     }
 
@@ -138,7 +135,7 @@ impl LinkBody {
             && watch.at_boundary()
         {
             let text = format!("cluster {:?}: watch cut at the {}: {message}", self.cluster, hop.as_str());
-            let event = RecordTracker::error_event(&Status::new(Reason::InternalError, text));
+            let event = error_event(&Status::new(Reason::InternalError, text));
             return Poll::Ready(Some(Ok(Frame::data(event))));
         }
         Poll::Ready(Some(Err(Truncated { hop: hop.as_str(), message })))

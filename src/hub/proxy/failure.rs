@@ -1,11 +1,11 @@
 //! What failed, at which hop, and what the client may be promised: `Retry-After` says "not executed", so it is given only
 //! where that is certain or where running twice does no harm.
 
-use http::{Response, StatusCode};
+use http::Response;
 
 use super::{Judged, ProxyBody};
 use crate::{
-    k8s::status::{Reason, Status},
+    k8s::{Reason, Status},
     transport::OpenError,
     wire::generated::{Failure, FailureCode},
 };
@@ -46,7 +46,7 @@ enum Run {
 /// A request that failed before its answer began.
 #[derive(Debug)]
 pub(super) struct Failed {
-    code: StatusCode,
+    reason: Reason,
     hop: Hop,
     run: Run,
     message: String,
@@ -55,41 +55,41 @@ pub(super) struct Failed {
 impl Failed {
     /// The stream could not even be opened.
     pub(super) fn not_sent(error: OpenError) -> Self {
-        let code = match error {
-            OpenError::NoRoom => StatusCode::TOO_MANY_REQUESTS,
-            OpenError::Lost(_) => StatusCode::SERVICE_UNAVAILABLE,
+        let reason = match error {
+            OpenError::NoRoom => Reason::TooManyRequests,
+            OpenError::Lost(_) => Reason::ServiceUnavailable,
         };
-        Self { code, hop: Hop::Link, run: Run::No, message: error.to_string() }
+        Self { reason, hop: Hop::Link, run: Run::No, message: error.to_string() }
     }
 
     /// The request's head does not fit the wire.
     pub(super) fn head_too_large(bytes: usize) -> Self {
         let message = format!("the request head takes {bytes} bytes, more than {}", crate::wire::MAX_PAYLOAD);
-        Self { code: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, hop: Hop::Hub, run: Run::Unknown, message }
+        Self { reason: Reason::HeadTooLarge, hop: Hop::Hub, run: Run::Unknown, message }
     }
 
     /// The way broke once the request was on it. That the agent never said DISPATCHED proves nothing: its word may have
     /// been lost with the link.
     pub(super) fn lost(hop: Hop, message: impl Into<String>) -> Self {
-        Self { code: StatusCode::BAD_GATEWAY, hop, run: Run::Unknown, message: message.into() }
+        Self { reason: Reason::BadGateway, hop, run: Run::Unknown, message: message.into() }
     }
 
     /// No head in time.
     pub(super) fn late() -> Self {
         let message = format!("no answer within {} s", crate::defaults::RESPONSE_HEAD.as_secs());
-        Self { code: StatusCode::GATEWAY_TIMEOUT, hop: Hop::ApiServer, run: Run::Unknown, message }
+        Self { reason: Reason::Timeout, hop: Hop::ApiServer, run: Run::Unknown, message }
     }
 
     /// The peer broke a rule: its answer cannot be passed on.
     pub(super) fn invalid(hop: Hop, message: impl Into<String>) -> Self {
-        Self { code: StatusCode::BAD_GATEWAY, hop, run: Run::Unknown, message: message.into() }
+        Self { reason: Reason::BadGateway, hop, run: Run::Unknown, message: message.into() }
     }
 
     /// What the agent says.
     pub(super) fn told(failure: Failure) -> Self {
-        let (code, hop) = meaning(failure.code());
+        let (reason, hop) = meaning(failure.code());
         let run = if failure.dispatched { Run::Unknown } else { Run::No };
-        Self { code, hop, run, message: failure.message }
+        Self { reason, hop, run, message: failure.message }
     }
 
     /// Which hop a failure of the agent's is about.
@@ -101,16 +101,15 @@ impl Failed {
     pub(super) fn status(self, judged: &Judged) -> Status {
         let cluster = &judged.cluster.name;
         // A request that only reads may run twice; one that may have run and writes must not.
-        let again = match (self.run, self.code) {
-            (_, StatusCode::FORBIDDEN | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::GATEWAY_TIMEOUT) => None,
+        let again = match (self.run, self.reason) {
+            (_, Reason::Forbidden | Reason::HeadTooLarge | Reason::Timeout) => None,
             (Run::No, _) => Some(1),
             (Run::Unknown, _) if judged.repeatable => Some(1),
             (Run::Unknown, _) => None,
         };
-        let code = if again.is_some() && self.code == StatusCode::BAD_GATEWAY {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            self.code
+        let reason = match self.reason {
+            Reason::BadGateway if again.is_some() => Reason::ServiceUnavailable,
+            reason => reason,
         };
         let outcome = match (self.run, judged.repeatable) {
             (Run::No, _) => "it was not executed",
@@ -123,39 +122,27 @@ impl Failed {
             self.message,
             judged.request_id
         );
-        let retry = again.filter(|_| !judged.discovery);
-        Status::new(reason(code), message).with_code(code).with_retry_after(retry).with_warning()
+        Status::new(reason, message).with_retry_after(again.filter(|_| !judged.discovery))
     }
 }
 
 /// The answer that means a failure of the agent's, and the hop it is about. No `_` arm.
-fn meaning(code: FailureCode) -> (StatusCode, Hop) {
+fn meaning(code: FailureCode) -> (Reason, Hop) {
     match code {
-        FailureCode::Internal | FailureCode::Protocol => (StatusCode::BAD_GATEWAY, Hop::Agent),
-        FailureCode::UpstreamUnreachable => (StatusCode::SERVICE_UNAVAILABLE, Hop::ApiServer),
-        FailureCode::UpstreamLost | FailureCode::UpstreamInvalid => (StatusCode::BAD_GATEWAY, Hop::ApiServer),
-        FailureCode::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, Hop::ApiServer),
-        FailureCode::Refused => (StatusCode::FORBIDDEN, Hop::Agent),
-        FailureCode::Overloaded => (StatusCode::TOO_MANY_REQUESTS, Hop::Agent),
-    }
-}
-
-fn reason(code: StatusCode) -> Reason {
-    match code {
-        StatusCode::FORBIDDEN => Reason::Forbidden,
-        StatusCode::TOO_MANY_REQUESTS => Reason::TooManyRequests,
-        StatusCode::SERVICE_UNAVAILABLE => Reason::ServiceUnavailable,
-        StatusCode::GATEWAY_TIMEOUT => Reason::Timeout,
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Reason::BadRequest,
-        _ => Reason::InternalError,
+        FailureCode::Internal | FailureCode::Protocol => (Reason::BadGateway, Hop::Agent),
+        FailureCode::UpstreamUnreachable => (Reason::ServiceUnavailable, Hop::ApiServer),
+        FailureCode::UpstreamLost | FailureCode::UpstreamInvalid => (Reason::BadGateway, Hop::ApiServer),
+        FailureCode::UpstreamTimeout => (Reason::Timeout, Hop::ApiServer),
+        FailureCode::Refused => (Reason::Forbidden, Hop::Agent),
+        FailureCode::Overloaded => (Reason::TooManyRequests, Hop::Agent),
     }
 }
 
 /// A `Status` as a response.
 pub(in crate::hub) fn respond(status: &Status) -> Response<ProxyBody> {
-    let (code, headers, body) = status.response_parts();
-    let mut response = Response::new(ProxyBody::full(body));
-    *response.status_mut() = code;
-    *response.headers_mut() = headers;
+    let parts = status.response_parts();
+    let mut response = Response::new(ProxyBody::full(parts.body));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = parts.headers;
     response
 }

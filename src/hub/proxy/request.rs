@@ -11,11 +11,8 @@ use crate::{
     access::{self, Decision, Identity, Scope},
     hub::directory::Cluster,
     k8s::{
-        headers::{Impersonation, SanitisedRequest, sanitise_request},
-        request_info::RequestInfo,
-        status::{Reason, Status},
-        target::ProxyTarget,
-        upgrade::Upgrade,
+        Capability, Impersonation, ProxyTarget, Reason, RequestInfo, SanitisedRequest, Status, Upgrade, Verb,
+        sanitise_request,
     },
     wire::generated::{self as wire, Extra, Header, RequestHead, TrafficClass},
 };
@@ -28,8 +25,8 @@ pub(super) struct Judged {
     pub(super) discovery: bool,
     /// It changes nothing, so it may run twice.
     pub(super) repeatable: bool,
-    /// Its answer is a stream of watch events.
-    pub(super) watch: bool,
+    /// What it means to Kubernetes.
+    pub(super) info: RequestInfo,
     pub(super) request_id: String,
     verb: &'static str,
     class: TrafficClass,
@@ -69,7 +66,7 @@ impl From<Status> for Refused {
 }
 
 fn bad_request(error: impl std::fmt::Display) -> Refused {
-    Status::new(Reason::BadRequest, error.to_string()).with_warning().into()
+    Status::new(Reason::BadRequest, error.to_string()).into()
 }
 
 /// Judges a request of a caller who is who it says.
@@ -79,25 +76,27 @@ pub(super) fn judge(hub: &Hub, caller: &Caller, request: &Request<Incoming>) -> 
     let Some(api) = target.api() else {
         return Err(Refused::Redirect(target.redirect().unwrap_or_else(|| format!("{raw}/"))));
     };
-    let info = RequestInfo::parse(request.method(), &api).map_err(bad_request)?;
+    let info = RequestInfo::new(request.method(), &api).map_err(bad_request)?;
     let SanitisedRequest { headers, requested, upgrade } =
-        sanitise_request(request.headers(), &info).map_err(bad_request)?;
+        sanitise_request(request.headers(), &info, request.version()).map_err(bad_request)?;
     let upgrades = upgrade.is_some();
-    if upgrades && request.version() != http::Version::HTTP_11 {
-        return Err(bad_request("an upgrade needs HTTP/1.1"));
-    }
     let name = target.cluster();
     let cluster = hub.directory.cluster(name);
     let question = access::Request {
         capability: info.capability(upgrades),
-        verb: info.effective_verb(upgrades),
+        verb: info.effective_verb(upgrades).as_str(),
         scope: scope(&info),
     };
     let wish = requested.as_ref().map(wish);
     let subject = &caller.principal.subject;
-    let decision = match &cluster {
-        Some(cluster) => hub.grants().decide(subject, &cluster.as_ref(), &question, wish.as_ref()),
+    let decide = |question: &access::Request<'_>| match &cluster {
+        Some(cluster) => hub.grants().decide(subject, &cluster.reference(), question, wish.as_ref()),
         None => Decision::Deny(access::Denial::Unseen),
+    };
+    let second = info.also_requires().map(|capability: Capability| access::Request { capability, ..question });
+    let decision = match second.as_ref().map(decide) {
+        Some(Decision::Deny(denial)) => Decision::Deny(denial),
+        _ => decide(&question),
     };
     let (identity, cluster) = match (decision, cluster) {
         (Decision::Allow { identity, .. }, Some(cluster)) => (identity, cluster),
@@ -110,14 +109,14 @@ pub(super) fn judge(hub: &Hub, caller: &Caller, request: &Request<Incoming>) -> 
         long_running: info.is_long_running(),
         discovery: info.is_discovery(),
         repeatable: info.is_safe(),
-        watch: info.verb() == "watch",
         request_id: ulid::Ulid::generate().to_string(),
-        verb: info.effective_verb(upgrades),
+        verb: info.effective_verb(upgrades).as_str(),
         class: class(&info),
         method: request.method().clone(),
         target: api.path_and_query().to_owned(),
         headers,
         identity,
+        info,
     })
 }
 
@@ -127,16 +126,14 @@ fn denied(
     cluster: &str,
     question: &access::Request<'_>,
 ) -> Refused {
-    Status::new(Reason::Forbidden, denial.message(subject, cluster, question)).with_warning().into()
+    Status::new(Reason::Forbidden, denial.message(subject, cluster, question)).into()
 }
 
 fn scope(info: &RequestInfo) -> Scope<'_> {
     if info.is_discovery() {
         Scope::Discovery
-    } else if !info.is_resource() {
-        Scope::NonResource
     } else {
-        info.namespace().map_or(Scope::Cluster, Scope::Namespace)
+        info.resource().map_or(Scope::NonResource, |r| r.namespace.as_deref().map_or(Scope::Cluster, Scope::Namespace))
     }
 }
 
@@ -152,7 +149,7 @@ fn wish(requested: &Impersonation) -> access::Impersonation<'_> {
 fn class(info: &RequestInfo) -> TrafficClass {
     if info.is_long_running() {
         TrafficClass::LongRunning
-    } else if info.verb() == "list" {
+    } else if info.verb() == Verb::List {
         TrafficClass::Bulk
     } else {
         TrafficClass::Short
@@ -170,8 +167,8 @@ impl Judged {
         let Identity { user, groups, extras } = &self.identity;
         let upgrade = match &self.upgrade {
             None => wire::Upgrade::None,
-            Some(Upgrade::Spdy { .. }) => wire::Upgrade::Spdy,
-            Some(Upgrade::WebSocket { .. }) => wire::Upgrade::Websocket,
+            Some(Upgrade::Spdy) => wire::Upgrade::Spdy,
+            Some(Upgrade::WebSocket(_)) => wire::Upgrade::Websocket,
         };
         RequestHead {
             method: self.method.as_str().to_owned(),
@@ -188,10 +185,7 @@ impl Judged {
 
 fn headers(map: &HeaderMap) -> Vec<Header> {
     map.iter()
-        .map(|(name, value)| Header {
-            name: name.as_str().to_owned(),
-            value: Bytes::copy_from_slice(value.as_bytes()),
-        })
+        .map(|(name, value)| Header { name: name.as_str().to_owned(), value: Bytes::copy_from_slice(value.as_bytes()) })
         .collect()
 }
 

@@ -7,7 +7,7 @@ use time::Duration;
 use super::{ClusterLink, Hub, Judged, now};
 use crate::{
     hub::links::Offline,
-    k8s::status::{Reason, Status},
+    k8s::{Reason, Status},
     transport::LinkEnd,
     wire::CloseCode,
 };
@@ -39,8 +39,7 @@ fn status(offline: &Offline, judged: &Judged) -> Status {
     let expected = age.is_some_and(|age| age < EXPECTED_BACK) && !stopped && !judged.discovery;
     Status::new(Reason::ServiceUnavailable, message)
         .with_retry_after(expected.then_some(1))
-        .with_cause("AgentNotConnected")
-        .with_warning()
+        .with_cause("AgentNotConnected", "no live link to the cluster's agent")
 }
 
 /// A duration as people say it.

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use http::{HeaderValue, Response, StatusCode, header::{CONNECTION, UPGRADE}};
+use http::{Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use prost::Message;
@@ -21,10 +21,7 @@ use super::{
 use crate::{
     defaults,
     hub::links::StreamGuard,
-    k8s::{
-        status::{Reason, Status},
-        upgrade::{Injection, Outcome, Tracker},
-    },
+    k8s::{Injection, Outcome, Reason, Status, Streaming, Tracker},
     transport::{RecvHalf, SendHalf},
     wire::{Frame, StreamCode, generated::Failure},
 };
@@ -51,17 +48,18 @@ pub(super) async fn exchange(
         return answer::respond(hub, judged, answered, None, cut, &link);
     }
     let Answered { status, mut headers, recv } = answered;
-    let upgraded_to = headers.get(UPGRADE).cloned();
     clean(&mut headers, status, &judged)?;
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    let protocol = upgraded_to.ok_or_else(|| Failed::invalid(Hop::ApiServer, "101 without Upgrade").status(&judged))?;
-    headers.insert(UPGRADE, protocol);
-    let tracker = judged.upgrade.as_ref().map(|upgrade| Tracker::for_upgrade(upgrade, &headers));
+    let Some(upgrade) = &judged.upgrade else {
+        return Err(Failed::invalid(Hop::Hub, "101 without an upgrade").status(&judged));
+    };
+    let streaming = judged.info.streaming();
+    let tracker = Tracker::for_upgrade(upgrade, streaming, &headers);
     let session = Session {
         hub: hub.clone(),
         cluster: Arc::from(judged.cluster.name.as_str()),
         request_id: judged.request_id,
-        tracker: Mutex::new(tracker.unwrap_or_else(Tracker::opaque)),
+        ends_with_status: matches!(streaming, Some(Streaming::Exec | Streaming::Attach)),
+        tracker: Mutex::new(tracker),
         _stream: link.count_stream(),
     };
     hub.tasks.spawn(session.run(client, send, recv, cut));
@@ -75,6 +73,8 @@ struct Session {
     hub: Arc<Hub>,
     cluster: Arc<str>,
     request_id: String,
+    /// exec and attach: an end without a result is no end.
+    ends_with_status: bool,
     tracker: Mutex<Tracker>,
     _stream: StreamGuard,
 }
@@ -162,7 +162,7 @@ impl Session {
     async fn end(&self, down: Down, mut read: ReadHalf<ClientIo>, mut write: WriteHalf<ClientIo>) {
         let (hop, message) = match down {
             Down::ClientGone => return,
-            Down::End if self.lock().outcome() == Outcome::Complete => {
+            Down::End if !self.ends_with_status || self.lock().outcome() == Outcome::Complete => {
                 let _ = timeout(defaults::SESSION_GRACE, write.shutdown()).await;
                 return;
             }

@@ -15,14 +15,14 @@ use crate::identity::{ClusterUid, HubName, KeyPair, SpiffeId, TrustDomain};
 
 /// From when to when a certificate is valid, in whole seconds as DER has them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Life {
+pub(in crate::identity) struct Life {
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
 }
 
 impl Life {
     /// Backdated by [`BACKDATE`], ending `ttl` after `now`.
-    pub(super) fn from(now: OffsetDateTime, ttl: Duration) -> Self {
+    pub(in crate::identity) fn from(now: OffsetDateTime, ttl: Duration) -> Self {
         let now = now.truncate_to_second();
         Self { not_before: now - BACKDATE, not_after: now + ttl }
     }
@@ -48,7 +48,12 @@ pub(super) fn issuing(
 }
 
 /// An agent's leaf: one URI, client authentication, nothing else.
-pub(super) fn agent_leaf(id: &SpiffeId, uid: &ClusterUid, life: Life, serial: Serial) -> CertificateParams {
+pub(in crate::identity) fn agent_leaf(
+    id: &SpiffeId,
+    uid: &ClusterUid,
+    life: Life,
+    serial: Serial,
+) -> CertificateParams {
     let mut params = leaf(uid.as_str(), life, serial);
     params.subject_alt_names = vec![uri(id)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -56,7 +61,12 @@ pub(super) fn agent_leaf(id: &SpiffeId, uid: &ClusterUid, life: Life, serial: Se
 }
 
 /// A hub's leaf for links: one URI, server authentication, no DNS name, so that it is of no use for HTTPS.
-pub(super) fn hub_link_leaf(id: &SpiffeId, name: &HubName, life: Life, serial: Serial) -> CertificateParams {
+pub(in crate::identity) fn hub_link_leaf(
+    id: &SpiffeId,
+    name: &HubName,
+    life: Life,
+    serial: Serial,
+) -> CertificateParams {
     let mut params = leaf(name.as_str(), life, serial);
     params.subject_alt_names = vec![uri(id)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

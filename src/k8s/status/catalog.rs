@@ -171,10 +171,6 @@ impl Status {
         Self::new(Reason::InternalError, format!("internal error: {what}"))
     }
 
-    fn new(reason: Reason, message: String) -> Self {
-        Self { reason, message, causes: Vec::new(), retry_after: None }
-    }
-
     fn cause(mut self, reason: &'static str, message: String) -> Self {
         self.causes.push(Cause { reason, message });
         self

@@ -1,0 +1,91 @@
+//! The agent's settings: what is needed, what wins, what is refused.
+
+use super::super::tests::with_env;
+use super::*;
+use crate::cli::Code;
+
+const PIN: &str = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+fn read(args: AgentArgs, env: &[(&str, &str)]) -> Result<AgentSettings, Failure> {
+    with_env(env, |context| settings(args, context))
+}
+
+fn args() -> AgentArgs {
+    AgentArgs {
+        hub: Some("https://h:8443".into()),
+        hub_ca_pin: vec![PIN.into()],
+        state: Some("/s".into()),
+        ..AgentArgs::default()
+    }
+}
+
+#[test]
+fn hub_pin_and_a_place_for_the_key_suffice() {
+    let found = read(args(), &[]).unwrap();
+    assert_eq!(found.hub.authority(), "h:8443");
+    assert_eq!((found.hub_ca_pins.len(), found.state), (1, StatePlace::Directory("/s".into())));
+    assert_eq!((found.api_server, found.admin_listen.port()), (ApiServer::InCluster, 0));
+    assert!(found.join_token.is_none());
+}
+
+#[test]
+fn everything_can_come_from_the_environment() {
+    let token = Token::generate(TokenKind::Join).reveal();
+    let pins = format!("{PIN}, {}", PIN.replace('0', "1"));
+    let env = [
+        ("ROADSTEAD_HUB", "https://h:8443"),
+        ("ROADSTEAD_HUB_CA_PIN", &*pins),
+        ("ROADSTEAD_JOIN_TOKEN", token.expose()),
+        ("ROADSTEAD_STATE_SECRET", "roadstead/agent-state"),
+    ];
+    let found = read(AgentArgs::default(), &env).unwrap();
+    assert_eq!(found.hub_ca_pins.len(), 2);
+    assert!(matches!(found.join_token, Some(JoinToken::Text(_))));
+    let place = StatePlace::Secret { namespace: "roadstead".into(), name: "agent-state".into() };
+    assert_eq!(found.state, place);
+}
+
+#[test]
+fn a_join_token_file_wins_over_a_join_token_in_the_environment() {
+    let env = [("ROADSTEAD_JOIN_TOKEN_FILE", "/t"), ("ROADSTEAD_JOIN_TOKEN", "ignored")];
+    assert!(matches!(read(args(), &env).unwrap().join_token, Some(JoinToken::File(path)) if path.ends_with("t")));
+}
+
+#[test]
+fn a_flag_of_state_wins_over_the_other_kind_in_the_environment() {
+    let found = read(args(), &[("ROADSTEAD_STATE_SECRET", "a/b")]).unwrap();
+    assert_eq!(found.state, StatePlace::Directory("/s".into()));
+}
+
+#[test]
+fn faults_are_told_together_and_never_show_a_token() {
+    let env = [
+        ("ROADSTEAD_HUB", "h"),
+        ("ROADSTEAD_HUB_CA_PIN", "sha1:00"),
+        ("ROADSTEAD_JOIN_TOKEN", "rsj_verysecret"),
+        ("ROADSTEAD_STATE", "/s"),
+        ("ROADSTEAD_STATE_SECRET", "a/b"),
+    ];
+    let failure = read(AgentArgs::default(), &env).unwrap_err();
+    let text = failure.to_string();
+    for expected in ["ROADSTEAD_HUB: ", "ROADSTEAD_HUB_CA_PIN: ", "ROADSTEAD_JOIN_TOKEN: ", "are both set; keep one"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(!text.contains("verysecret"), "{text}");
+    assert_eq!(failure.code(), Code::Usage);
+}
+
+#[test]
+fn nothing_at_all_says_what_is_needed() {
+    let text = read(AgentArgs::default(), &[]).unwrap_err().to_string();
+    for expected in ["--hub ", "--hub-ca-pin", "--state DIR"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
+#[test]
+fn secrets_are_named_with_their_namespace() {
+    for bad in ["", "a", "/a", "a/", "A/b", "a/b/c", "a/-b"] {
+        assert!(bad.parse::<StatePlace>().is_err(), "{bad}");
+    }
+}

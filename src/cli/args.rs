@@ -1,0 +1,247 @@
+//! The command line as typed. Its words are a contract with people and scripts; meaning is given elsewhere.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::output::Format;
+
+/// The command line of `roadstead`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "roadstead",
+    version,
+    about = "Joins many Kubernetes clusters to one hub over QUIC",
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the hub
+    Hub(HubArgs),
+    /// Run the agent of one cluster
+    Agent(AgentArgs),
+    /// Manage clusters
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Manage tokens of people and programs
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Write a kubeconfig with one context per cluster
+    Kubeconfig(KubeconfigArgs),
+    /// Print the credential for kubectl (exec plugin)
+    Credential(CredentialArgs),
+    /// Show the hub's state
+    Status(PlainArgs),
+    /// Print the version of this program
+    Version(OutputArgs),
+    /// Print a completion script
+    Completion {
+        /// Shell to complete for
+        shell: Shell,
+    },
+}
+
+/// `roadstead hub`. Each flag can also be a variable, or a field of the configuration file; the flag wins, then the variable.
+#[derive(Debug, Default, Args)]
+pub(super) struct HubArgs {
+    /// Directory of everything that the hub keeps [env: ROADSTEAD_DATA]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<String>,
+    /// TCP and UDP address for clients and agents [env: ROADSTEAD_LISTEN] [default: 0.0.0.0:8443]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) listen: Option<String>,
+    /// Address for health and metrics, plain HTTP [env: ROADSTEAD_ADMIN_LISTEN] [default: 127.0.0.1:8444]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) admin_listen: Option<String>,
+    /// URL under which clients and agents reach the hub [env: ROADSTEAD_PUBLIC_URL]
+    #[arg(long, value_name = "URL")]
+    pub(super) public_url: Option<String>,
+    /// File of grants [env: ROADSTEAD_GRANTS] [default: grants.yaml in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub(super) grants: Option<String>,
+    /// Configuration file (YAML: data, listen, adminListen, publicUrl, grants, logFormat)
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Log lines as text or json [env: ROADSTEAD_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) log_format: Option<String>,
+}
+
+/// `roadstead agent`. The join token has no flag: other users of a machine can read command lines.
+#[derive(Debug, Default, Args)]
+pub(super) struct AgentArgs {
+    /// URL of the hub [env: ROADSTEAD_HUB]
+    #[arg(long, value_name = "URL")]
+    pub(super) hub: Option<String>,
+    /// Pin of the hub's CA, sha256:HEX; repeat during a rotation [env: ROADSTEAD_HUB_CA_PIN]
+    #[arg(long, value_name = "PIN")]
+    pub(super) hub_ca_pin: Vec<String>,
+    /// File of the join token, needed once [env: ROADSTEAD_JOIN_TOKEN_FILE, or the token in ROADSTEAD_JOIN_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub(super) join_token_file: Option<String>,
+    /// Directory for the agent's key and certificate [env: ROADSTEAD_STATE]
+    #[arg(long, value_name = "DIR", conflicts_with = "state_secret")]
+    pub(super) state: Option<String>,
+    /// Secret for the agent's key and certificate [env: ROADSTEAD_STATE_SECRET]
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(super) state_secret: Option<String>,
+    /// Reach the API server by this kubeconfig instead of from within the cluster
+    #[arg(long, value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "CONTEXT", requires = "kubeconfig")]
+    pub(super) context: Option<String>,
+    /// Address for health and metrics, plain HTTP [env: ROADSTEAD_ADMIN_LISTEN] [default: 127.0.0.1:0]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) admin_listen: Option<String>,
+    /// Configuration file (YAML: hub, hubCaPins, joinTokenFile, state, stateSecret, kubeconfig, context, adminListen, logFormat)
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Log lines as text or json [env: ROADSTEAD_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) log_format: Option<String>,
+}
+
+/// Which hub, and how to trust it.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ClientArgs {
+    /// Client configuration [env: ROADSTEAD_CONFIG] [default: ~/.config/roadstead/client.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub(super) client_config: Option<PathBuf>,
+    /// URL of the hub [env: ROADSTEAD_HUB]
+    #[arg(long, value_name = "URL")]
+    pub(super) hub: Option<String>,
+    /// PEM file of the hub's CA [env: ROADSTEAD_HUB_CA]
+    #[arg(long, value_name = "FILE")]
+    pub(super) hub_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(super) struct OutputArgs {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub(super) output: Format,
+}
+
+/// A command that asks the hub and prints the answer.
+#[derive(Debug, Default, Args)]
+pub(super) struct PlainArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// Like [`PlainArgs`], about one thing.
+#[derive(Debug, Args)]
+pub(super) struct NamedArgs {
+    /// Which one
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) plain: PlainArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Announce a cluster and print the manifest of its agent, for `| kubectl apply -f -`
+    Add(ClusterAddArgs),
+    /// List clusters
+    List(PlainArgs),
+    /// Show one cluster
+    Show(NamedArgs),
+    /// Remove a cluster; its agent is refused from then on
+    Remove(NamedArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClusterAddArgs {
+    /// Unique name: a-z, 0-9 and '-'
+    pub(super) name: String,
+    /// Label that grants can select by; repeat for more
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(super) labels: Vec<String>,
+    /// How long the join token is valid, such as 30m or 1h
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub(super) ttl: String,
+    /// In-cluster user that the agent may impersonate besides roadstead:user; repeat for more
+    #[arg(long = "allow-user", value_name = "USER")]
+    pub(super) allow_users: Vec<String>,
+    /// In-cluster group that the agent may impersonate besides roadstead:view and roadstead:edit; repeat for more
+    #[arg(long = "allow-group", value_name = "GROUP")]
+    pub(super) allow_groups: Vec<String>,
+    /// Key of an extra that the agent may impersonate, for `kubectl --as-user-extra`; repeat for more
+    #[arg(long = "allow-extra", value_name = "KEY")]
+    pub(super) allow_extras: Vec<String>,
+    /// Namespace of the agent
+    #[arg(long, value_name = "NAMESPACE", default_value = super::defaults::AGENT_NAMESPACE)]
+    pub(super) namespace: String,
+    /// Image of the agent [default: the release of this program's version]
+    #[arg(long, value_name = "IMAGE")]
+    pub(super) image: Option<String>,
+    /// Add a NetworkPolicy: nothing in, out only DNS, the hub and the API server
+    #[arg(long)]
+    pub(super) network_policy: bool,
+    #[command(flatten)]
+    pub(super) plain: PlainArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Create a token and print it, once
+    Create(TokenCreateArgs),
+    /// List tokens
+    List(PlainArgs),
+    /// End a token now
+    Revoke(NamedArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TokenCreateArgs {
+    /// Whose it is; grants name it token:USER
+    pub(super) user: String,
+    /// Group; grants name it token:GROUP; repeat for more
+    #[arg(long = "group", value_name = "GROUP")]
+    pub(super) groups: Vec<String>,
+    /// Let its holder manage clusters and tokens
+    #[arg(long)]
+    pub(super) admin: bool,
+    /// How long it is valid, such as 8h or 7d
+    #[arg(long, value_name = "DURATION", default_value = "8h")]
+    pub(super) ttl: String,
+    #[command(flatten)]
+    pub(super) plain: PlainArgs,
+}
+
+#[derive(Debug, Default, Args)]
+pub(super) struct KubeconfigArgs {
+    /// Only this cluster; repeat for more [default: all that you may see]
+    #[arg(long = "cluster", value_name = "NAME")]
+    pub(super) clusters: Vec<String>,
+    /// Merge into this file instead of printing
+    #[arg(long, value_name = "PATH")]
+    pub(super) file: Option<PathBuf>,
+    /// Put this before the name of each context
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    pub(super) context_prefix: String,
+    /// Make this the current context
+    #[arg(long, value_name = "CONTEXT")]
+    pub(super) use_context: Option<String>,
+    /// Replace contexts of the same name that are not of this hub
+    #[arg(long, requires = "file")]
+    pub(super) overwrite: bool,
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+}
+
+#[derive(Debug, Default, Args)]
+pub(super) struct CredentialArgs {
+    /// Client configuration [env: ROADSTEAD_CONFIG] [default: ~/.config/roadstead/client.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub(super) client_config: Option<PathBuf>,
+}

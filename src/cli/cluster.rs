@@ -1,0 +1,169 @@
+//! `roadstead cluster …`: announces, lists, shows and removes clusters.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::Context;
+use super::args::{ClusterAddArgs, NamedArgs, PlainArgs};
+use super::client::block_on;
+use super::client_config;
+use super::defaults::IMAGE_REPOSITORY;
+use super::failure::{Code, Failure};
+use super::manifest::{self, AgentManifest};
+use super::output::{self, Format};
+use super::units::{duration, rough, timestamp};
+use crate::access::{check_name, is_dns_label, is_reserved, parse_label};
+use crate::hub::api_types::{ClusterCreate, ClusterCreated, ClusterList, ClusterView};
+
+/// What `cluster add --output json` prints.
+#[derive(Serialize)]
+struct Added<'a> {
+    #[serde(flatten)]
+    created: &'a ClusterCreated,
+    manifest: &'a str,
+}
+
+pub(super) fn add(args: ClusterAddArgs, context: &mut Context<'_>) -> Result<(), Failure> {
+    let request = meant(&args)?;
+    let settings = client_config::settings(&args.plain.client, context)?;
+    let created: ClusterCreated = block_on(&settings, async |client| client.post("/api/v1/clusters", &request).await)?;
+    let image = args.image.unwrap_or_else(|| format!("{IMAGE_REPOSITORY}:{}", env!("CARGO_PKG_VERSION")));
+    let manifest = manifest::render(&AgentManifest {
+        created: &created,
+        namespace: &args.namespace,
+        image: &image,
+        allow_users: &args.allow_users,
+        allow_groups: &args.allow_groups,
+        allow_extras: &args.allow_extras,
+        network_policy: args.network_policy,
+    })?;
+    if args.plain.output.output == Format::Json {
+        return output::json(context, &Added { created: &created, manifest: &manifest });
+    }
+    output::bytes(context, manifest.as_bytes())?;
+    let expires = timestamp(created.token_expires);
+    let name = &created.name;
+    output::hint(context, &format!("# cluster {name} is announced; its join token is valid once, until {expires}"));
+    output::hint(context, "# apply the manifest in that cluster with: kubectl apply -f -");
+    output::hint(context, &format!("# then see it connect with: roadstead cluster show {name}"));
+    Ok(())
+}
+
+/// The request as meant; every fault of the command line at once.
+fn meant(args: &ClusterAddArgs) -> Result<ClusterCreate, Failure> {
+    let mut faults = Vec::new();
+    if !is_dns_label(&args.name) {
+        faults.push(format!("NAME: {:?} is not a name: at most 63 of a-z, 0-9 and '-'", args.name));
+    }
+    if !is_dns_label(&args.namespace) {
+        faults.push(format!("--namespace: {:?} is not a namespace", args.namespace));
+    }
+    let ttl = duration(&args.ttl).map_err(|error| faults.push(format!("--ttl: {error}"))).ok();
+    let mut labels = BTreeMap::new();
+    for text in &args.labels {
+        match parse_label(text) {
+            Ok((key, value)) => {
+                if labels.insert(key, value).is_some() {
+                    faults.push(format!("--label: the key of {text:?} is given twice"));
+                }
+            }
+            Err(error) => faults.push(format!("--label: {error}")),
+        }
+    }
+    let allowed = [
+        ("--allow-user", &args.allow_users),
+        ("--allow-group", &args.allow_groups),
+        ("--allow-extra", &args.allow_extras),
+    ];
+    for (flag, name) in allowed.iter().flat_map(|(flag, names)| names.iter().map(move |name| (flag, name))) {
+        match check_name(name) {
+            Err(error) => faults.push(format!("{flag}: {error}")),
+            Ok(()) if is_reserved(name) => {
+                faults.push(format!("{flag}: {name:?} begins with \"system:\", which no agent may impersonate"));
+            }
+            Ok(()) if name == "*" => faults.push(format!("{flag}: name each one; \"*\" would make the agent an admin")),
+            Ok(()) => {}
+        }
+    }
+    if faults.is_empty() {
+        return Ok(ClusterCreate { name: args.name.clone(), labels, ttl_seconds: ttl.map(|ttl| ttl.as_secs()) });
+    }
+    Err(Failure::usage(&faults))
+}
+
+pub(super) fn list(args: &PlainArgs, context: &mut Context<'_>) -> Result<(), Failure> {
+    let settings = client_config::settings(&args.client, context)?;
+    let list: ClusterList = block_on(&settings, async |client| client.get("/api/v1/clusters").await)?;
+    if args.output.output == Format::Json {
+        return output::json(context, &list);
+    }
+    let now = OffsetDateTime::now_utc();
+    let row = |c: &ClusterView| [c.name.clone(), link(c, now), labels(&c.labels), rough(now - c.created)];
+    let rows: Vec<_> = list.items.iter().map(row).collect();
+    if rows.is_empty() {
+        output::hint(context, "no cluster is yours to see; an admin adds one with `roadstead cluster add NAME`");
+        return Ok(());
+    }
+    output::table(context, ["NAME", "LINK", "LABELS", "AGE"], &rows)
+}
+
+pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Failure> {
+    let path = cluster_path(&args.name)?;
+    let settings = client_config::settings(&args.plain.client, context)?;
+    let view: ClusterView = block_on(&settings, async |client| client.get(&path).await)?;
+    if args.plain.output.output == Format::Json {
+        return output::json(context, &view);
+    }
+    let now = OffsetDateTime::now_utc();
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let at = |at: Option<OffsetDateTime>| at.map_or_else(|| "-".to_owned(), timestamp);
+    let pairs = [
+        ("name", view.name.clone()),
+        ("uid", view.uid.clone()),
+        ("labels", labels(&view.labels)),
+        ("state", view.state.as_str().to_owned()),
+        ("link", link(&view, now)),
+        ("last seen", at(view.last_seen)),
+        ("created", timestamp(view.created)),
+        ("certificate until", at(view.certificate_expires)),
+        ("agent", or_none(&view.agent_version)),
+        ("kubernetes", or_none(&view.kubernetes_version)),
+    ];
+    output::pairs(context, &pairs)
+}
+
+pub(super) fn remove(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Failure> {
+    let path = cluster_path(&args.name)?;
+    let settings = client_config::settings(&args.plain.client, context)?;
+    block_on(&settings, async |client| client.delete(&path).await)?;
+    if args.plain.output.output == Format::Json {
+        return output::json(context, &serde_json::json!({"name": args.name, "removed": true}));
+    }
+    output::hint(context, &format!("cluster {} is removed; its agent is refused from now on", args.name));
+    Ok(())
+}
+
+/// The path of a cluster. A name that none can have is "not found" without asking: it could change the path otherwise.
+fn cluster_path(name: &str) -> Result<String, Failure> {
+    if is_dns_label(name) {
+        return Ok(format!("/api/v1/clusters/{name}"));
+    }
+    Err(Failure::new(Code::NotFound, format!("no cluster can be named {name:?}; see `roadstead cluster list`")))
+}
+
+fn link(cluster: &ClusterView, now: OffsetDateTime) -> String {
+    match (cluster.connected, cluster.last_seen) {
+        (true, _) => "connected".to_owned(),
+        (false, Some(at)) => format!("away since {}", rough(now - at)),
+        (false, None) => "never connected".to_owned(),
+    }
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    if labels.is_empty() {
+        return "-".to_owned();
+    }
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,160 @@
+//! `roadstead hub`: its settings, from flags, variables and file. Does not know what the hub does with them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::Context;
+use super::args::HubArgs;
+use super::defaults::{HUB_ADMIN_LISTEN, HUB_LISTEN};
+use super::failure::Failure;
+use super::layers::{Layers, Places, read_file};
+use super::logging::{self, LogFormat};
+use super::service;
+use super::url::HubUrl;
+use crate::hub;
+
+/// What the hub needs to know to start, as meant.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HubSettings {
+    /// Directory of everything that the hub keeps.
+    pub data: PathBuf,
+    /// Address of HTTPS (TCP) and of links (UDP, same port). Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Address of health and metrics: plain HTTP without authentication, so loopback or a network of the operator's own.
+    pub admin_listen: SocketAddr,
+    /// URL under which clients and agents reach the hub; absent = derived from the address it listens on.
+    pub public_url: Option<HubUrl>,
+    /// File of grants; it need not exist.
+    pub grants: PathBuf,
+    /// Shape of log lines.
+    pub log_format: LogFormat,
+}
+
+/// The configuration file as typed. Values are text, so that flag, variable and file mean the same.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct HubFile {
+    data: Option<String>,
+    listen: Option<String>,
+    admin_listen: Option<String>,
+    public_url: Option<String>,
+    grants: Option<String>,
+    log_format: Option<String>,
+}
+
+pub(super) fn run(args: HubArgs, context: &mut Context<'_>) -> Result<(), Failure> {
+    let settings = settings(args, context)?;
+    logging::init(settings.log_format, context)?;
+    serve(settings).map_err(Failure::from)
+}
+
+/// Starts the hub and stays until it has drained.
+fn serve(settings: HubSettings) -> anyhow::Result<()> {
+    let settings = hub::Settings {
+        data: settings.data,
+        listen: settings.listen,
+        admin_listen: settings.admin_listen,
+        public_url: settings.public_url.map(|url| url.to_string().parse()).transpose()?,
+        grants: settings.grants,
+    };
+    service::run(|stop, reload| hub::run(settings, stop, reload))
+}
+
+fn settings(args: HubArgs, context: &Context<'_>) -> Result<HubSettings, Failure> {
+    let file: HubFile = read_file(args.config.as_deref())?;
+    let mut layers = Layers::new(context, args.config);
+    let place = |flag, given, env, field, filed| Places { flag: (flag, given), env, file: (field, filed) };
+    let data = layers.given(place("--data", args.data, "ROADSTEAD_DATA", "data", file.data));
+    let listen = layers.given(place("--listen", args.listen, "ROADSTEAD_LISTEN", "listen", file.listen));
+    let admin = place("--admin-listen", args.admin_listen, "ROADSTEAD_ADMIN_LISTEN", "adminListen", file.admin_listen);
+    let admin = layers.given(admin);
+    let url =
+        layers.given(place("--public-url", args.public_url, "ROADSTEAD_PUBLIC_URL", "publicUrl", file.public_url));
+    let grants = layers.given(place("--grants", args.grants, "ROADSTEAD_GRANTS", "grants", file.grants));
+    let format = place("--log-format", args.log_format, "ROADSTEAD_LOG_FORMAT", "logFormat", file.log_format);
+    let format = layers.given(format);
+
+    let data = layers.required::<PathBuf>(data, "no data directory is set: use --data or ROADSTEAD_DATA");
+    let listen = layers.parse_or(listen, HUB_LISTEN);
+    let admin_listen = layers.parse_or(admin, HUB_ADMIN_LISTEN);
+    let public_url = layers.parse(url);
+    let grants = layers.parse(grants);
+    let log_format = layers.parse(format).unwrap_or_default();
+    let settings = data.zip(listen).zip(admin_listen).map(|((data, listen), admin_listen)| HubSettings {
+        grants: grants.unwrap_or_else(|| data.join("grants.yaml")),
+        data,
+        listen,
+        admin_listen,
+        public_url,
+        log_format,
+    });
+    layers.finish(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::with_env;
+    use super::*;
+    use crate::cli::Code;
+
+    fn read(args: HubArgs, env: &[(&str, &str)]) -> Result<HubSettings, Failure> {
+        with_env(env, |context| settings(args, context))
+    }
+
+    #[test]
+    fn only_the_data_directory_must_be_said() {
+        let found = read(HubArgs { data: Some("/d".into()), ..HubArgs::default() }, &[]).unwrap();
+        let expected = HubSettings {
+            data: "/d".into(),
+            listen: "0.0.0.0:8443".parse().unwrap(),
+            admin_listen: "127.0.0.1:8444".parse().unwrap(),
+            public_url: None,
+            grants: "/d/grants.yaml".into(),
+            log_format: LogFormat::Text,
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn flag_wins_over_variable_over_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("hub.yaml");
+        std::fs::write(&config, "data: /file\nlisten: 127.0.0.1:1\ngrants: /g\nlogFormat: json\n").unwrap();
+        let args = HubArgs { data: Some("/flag".into()), config: Some(config), ..HubArgs::default() };
+        let env = [("ROADSTEAD_DATA", "/env"), ("ROADSTEAD_LISTEN", "127.0.0.1:2")];
+        let found = read(args, &env).unwrap();
+        assert_eq!((found.data, found.listen.port(), found.grants), ("/flag".into(), 2, "/g".into()));
+        assert_eq!(found.log_format, LogFormat::Json);
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once_each_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("hub.yaml");
+        std::fs::write(&config, "logFormat: xml\n").unwrap();
+        let args = HubArgs { listen: Some("8443".into()), config: Some(config.clone()), ..HubArgs::default() };
+        let failure = read(args, &[("ROADSTEAD_PUBLIC_URL", "http://h")]).unwrap_err();
+        let text = failure.to_string();
+        let format = format!("{}: logFormat: \"xml\"", config.display());
+        for expected in ["--data", "--listen: invalid socket", "ROADSTEAD_PUBLIC_URL: \"http://h\"", &format] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+        assert_eq!(failure.code(), Code::Usage);
+    }
+
+    #[test]
+    fn a_file_with_an_unknown_field_is_a_usage_error_and_one_that_is_missing_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("hub.yaml");
+        let args = || HubArgs { data: Some("/d".into()), config: Some(config.clone()), ..HubArgs::default() };
+        assert_eq!(read(args(), &[]).unwrap_err().code(), Code::Failed);
+        std::fs::write(&config, "lisen: x\n").unwrap();
+        let failure = read(args(), &[]).unwrap_err();
+        assert!(failure.to_string().contains("lisen"), "{failure}");
+        assert_eq!(failure.code(), Code::Usage);
+        std::fs::write(&config, "# nothing\n").unwrap();
+        assert!(read(args(), &[]).is_ok());
+    }
+}
