@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 /// How much is needed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Set {
+    /// kubectl alone, for clusters that exist already.
+    Kubectl,
     /// etcd, kube-apiserver, kubectl.
     ControlPlane,
     /// These, the managers, kwok and the test node.
@@ -34,6 +36,7 @@ impl Binaries {
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/lib/cluster-binaries");
         let name = match set {
+            Set::Kubectl => "kubectl",
             Set::ControlPlane => "control-plane",
             Set::Pods => "pods",
             Set::All => "all",

@@ -10,6 +10,10 @@
 //! assert!(one.kubectl(&["get", "ns"])?.status.success());
 //! ```
 #![allow(dead_code, unused_imports, reason = "each program that includes this module uses a part of it")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "no runtime here: processes are waited for in real time, on threads of their own"
+)]
 
 mod binaries;
 mod certificates;
@@ -28,7 +32,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub(crate) use binaries::{Binaries, Set};
 use certificates::Certificates;
 use port::ReservedPort;
-pub(crate) use process::{Process, signal};
+pub(crate) use process::{Process, bound_to_us, signal, stop_all, write_private};
 
 /// How long a control plane may take to be ready: 3 s on an idle machine, far more beside a compiler on 2 cores.
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -131,6 +135,11 @@ impl ControlPlane {
     /// The name it was given.
     pub(crate) fn name(&self) -> &str {
         &self.options.name
+    }
+
+    /// Whether it was started with [`Options::pods`].
+    pub(crate) fn has_pods(&self) -> bool {
+        self.options.pods
     }
 
     /// Where its files are: `logs/`, `pki/`, kubeconfigs.

@@ -3,13 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// One child; dropping it kills it and waits for its end.
 #[derive(Debug)]
@@ -28,9 +29,13 @@ impl Process {
         let log = dir.join(format!("logs/{name}.log"));
         fs::create_dir_all(dir.join("logs"))?;
         let file = OpenOptions::new().create(true).append(true).open(&log)?;
-        let mut bound = bound_to_us(command);
-        bound.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let mut bound = bound_to_us(&command);
+        // A group of its own: Ctrl-C in a terminal is for whoever is in front, and we end our children in order.
+        bound.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
+        let mut running = running()?;
+        ensure!(!running.stopping, "everything was told to stop");
         let child = spawn_by_keeper(bound).with_context(|| format!("starting {name}"))?;
+        running.pids.push(child.id());
         Ok(Self { name: name.to_owned(), child, log })
     }
 
@@ -74,6 +79,32 @@ impl Drop for Process {
         // Both fail only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Ok(mut running) = running() {
+            running.pids.retain(|pid| *pid != self.child.id());
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    stopping: bool,
+    pids: Vec<u32>,
+}
+
+/// What runs now, of this whole program.
+fn running() -> Result<MutexGuard<'static, Running>> {
+    static RUNNING: Mutex<Running> = Mutex::new(Running { stopping: false, pids: Vec::new() });
+    RUNNING.lock().map_err(|_| anyhow::anyhow!("a thread panicked while it started a process"))
+}
+
+/// Kills every process at once and lets none start any more: whoever waits for one of them fails soon, and cleans up.
+pub(crate) fn stop_all() {
+    if let Ok(mut running) = running() {
+        running.stopping = true;
+        for pid in &running.pids {
+            // It may have ended by itself.
+            let _ = signal(*pid, "KILL");
+        }
     }
 }
 
@@ -82,8 +113,8 @@ impl Drop for Process {
 /// # Errors
 /// When there is no such process.
 pub(crate) fn signal(pid: u32, name: &str) -> Result<()> {
-    let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status()?;
-    anyhow::ensure!(status.success(), "cannot send SIG{name} to process {pid}");
+    let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid} 2>/dev/null")]).status()?;
+    ensure!(status.success(), "cannot send SIG{name} to process {pid}");
     Ok(())
 }
 
@@ -107,7 +138,7 @@ pub(crate) fn tail(path: &Path) -> String {
 }
 
 /// The same command, killed by the kernel when the thread that started it ends.
-fn bound_to_us(command: Command) -> Command {
+pub(crate) fn bound_to_us(command: &Command) -> Command {
     let mut bound = Command::new("setpriv");
     bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
