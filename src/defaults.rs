@@ -29,8 +29,9 @@ pub const AGENT_LINK_WINDOW: u32 = 32 << 20;
 /// Bytes that the agent holds unacknowledged: 8 MiB at 100 ms is 640 Mbit/s.
 pub const AGENT_SEND_WINDOW: u64 = 8 << 20;
 
-/// A link without a packet from the peer for this long is dead. Longer than a virtual machine's migration.
-pub const LINK_IDLE: Duration = Duration::from_secs(20);
+/// A link without a packet from the peer for this long is dead: three keep-alives, and longer than most migrations of
+/// virtual machines. A request to a cluster that vanished waits this long for its error.
+pub const LINK_IDLE: Duration = Duration::from_secs(15);
 
 /// The agent sends something this often. Below the shortest NAT timeout (30 s), and short enough that an agent learns
 /// of a hub that was killed and came back within 5 s: its first packet is answered by a stateless reset.
