@@ -64,6 +64,13 @@ fn requests_are_read_as_the_api_server_reads_them() {
 }
 
 #[test]
+fn traffic_of_real_clients_is_understood() {
+    for raw in include_str!("../target/corpus.txt").lines() {
+        assert_eq!(info("GET", raw).method(), Method::GET, "{raw}");
+    }
+}
+
+#[test]
 fn unknown_shapes_are_denied() {
     for (method, raw) in [
         ("GET", "/api/v1/watch"),
