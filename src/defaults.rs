@@ -217,3 +217,6 @@ pub const UPSTREAM_H2_CONNECTION_WINDOW: u32 = 32 << 20;
 
 /// An HTTP/2 connection is asked this often whether the API server is there; it has half of it to answer.
 pub const UPSTREAM_H2_PING: Duration = Duration::from_secs(30);
+
+/// How long a session that was cut waits for its client to take the message.
+pub const SESSION_LAST_WORD: Duration = Duration::from_secs(1);
