@@ -178,6 +178,11 @@ impl Environment {
         let mut make = roadstead(&self.roadstead, &dir.join("client.yaml"));
         make.arg("kubeconfig").arg("--file").arg(dir.join("kubeconfig"));
         succeed(make.output()?, "roadstead kubeconfig")?;
+        if let Some(first) = self.members.first() {
+            let mut current = Command::new(dir.join("bin/kubectl"));
+            current.arg("--kubeconfig").arg(dir.join("kubeconfig")).args(["config", "use-context", &first.name]);
+            succeed(current.output()?, "kubectl config use-context")?;
+        }
         self.write_direct(&dir.join("direct.kubeconfig"))?;
         let processes = [&self.hub].into_iter().chain(&self.agents);
         let mut pids: Vec<String> = processes.map(|one| format!("{} {}\n", one.name(), one.pid())).collect();
