@@ -1,1 +1,18 @@
-//! The agent: dialer, proxy to the one API server, its key. Never uses the hub.
+//! The agent: dials the hub, and carries what comes over the link to its one API server. Never uses the hub.
+
+mod admin;
+mod enrol;
+mod exchange;
+mod link;
+mod run;
+mod settings;
+mod state;
+mod upstream;
+
+pub use self::{
+    enrol::EnrolError,
+    run::{RunError, run},
+    settings::{ApiServerFrom, Settings, StateAt},
+    state::StateError,
+    upstream::{ConnectError, SetupError},
+};

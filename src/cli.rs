@@ -20,6 +20,7 @@ mod layers;
 mod logging;
 mod manifest;
 mod output;
+mod service;
 mod status;
 mod token;
 mod units;

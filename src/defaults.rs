@@ -1,1 +1,197 @@
 //! Every tunable number of Roadstead with its unit, its reason and its hazard. Nothing here does anything.
+
+use std::time::Duration;
+
+/// Streams that the hub may have open on one link at once; the agent grants them when the link starts.
+/// Above the watches of a busy cluster. Each costs the agent ≈ 41 B; too few and requests wait for a stream.
+pub const AGENT_STREAMS: u32 = 8_192;
+
+/// Streams that an agent may have open towards the hub: control and what later versions add. A bound on abuse.
+pub const HUB_STREAMS: u32 = 8;
+
+/// Bytes of one stream that the hub holds for a client that does not read. Throughput of one stream is at most this
+/// per round trip: 1 MiB at 40 ms is 210 Mbit/s.
+pub const HUB_STREAM_WINDOW: u32 = 1 << 20;
+
+/// Bytes of one link that the hub holds for all clients that do not read. When it is used up every stream of the
+/// cluster stops, so it is many times [`HUB_STREAM_WINDOW`], and slow readers are cut before ([`SLOW_READER`]).
+pub const HUB_LINK_WINDOW: u32 = 64 << 20;
+
+/// Bytes that the hub holds unacknowledged towards one agent: requests are small, uploads are few.
+pub const HUB_SEND_WINDOW: u64 = 4 << 20;
+
+/// As [`HUB_STREAM_WINDOW`], at the agent: request bodies.
+pub const AGENT_STREAM_WINDOW: u32 = 512 << 10;
+
+/// As [`HUB_LINK_WINDOW`], at the agent.
+pub const AGENT_LINK_WINDOW: u32 = 32 << 20;
+
+/// Bytes that the agent holds unacknowledged: 8 MiB at 100 ms is 640 Mbit/s.
+pub const AGENT_SEND_WINDOW: u64 = 8 << 20;
+
+/// A link without a packet from the peer for this long is dead. Longer than a virtual machine's migration.
+pub const LINK_IDLE: Duration = Duration::from_secs(20);
+
+/// The agent sends something this often. Below the shortest NAT timeout (30 s), and short enough that an agent learns
+/// of a hub that was killed and came back within 5 s: its first packet is answered by a stateless reset.
+/// 10,000 agents cost the hub ≈ 8 % of a core.
+pub const LINK_KEEP_ALIVE: Duration = Duration::from_secs(4);
+
+/// First guess of a round trip, before one is measured. Only for loss in handshakes.
+pub const LINK_INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// The largest UDP payload that path MTU discovery tries, in bytes: Ethernet less IPv4/IPv6 and UDP headers.
+pub const LINK_MTU: u16 = 1_452;
+
+/// Stateless resets are at least this far apart. quinn's 20 ms would leave most agents of a restarted hub waiting.
+pub const LINK_RESET_INTERVAL: Duration = Duration::from_micros(200);
+
+/// Socket buffers of the link's UDP socket, bytes, each way; the kernel may give less (`net.core.rmem_max`).
+pub const UDP_BUFFER: usize = 8 << 20;
+
+/// A handshake of a link that takes longer is dropped.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Handshakes of links at once; above half of it an unvalidated address must prove itself first (Retry, RFC 9000 § 8.1.2).
+pub const HANDSHAKES: usize = 256;
+
+/// Opening a stream waits at most this long for the agent's grant; then the request is refused as overload.
+pub const STREAM_OPEN: Duration = Duration::from_secs(3);
+
+/// The first bytes of a stream must come within this.
+pub const STREAM_HEAD: Duration = Duration::from_secs(10);
+
+/// Connecting to the API server: TCP and TLS together.
+pub const UPSTREAM_CONNECT: Duration = Duration::from_secs(5);
+
+/// An idle connection to the API server is not used again after this: below the 90 s after which kube-apiserver
+/// closes it, so that no request meets a connection that is just being closed.
+pub const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
+
+/// Idle HTTP/1.1 connections that the agent keeps to its API server. Each costs ≈ 20 KB here and a goroutine there.
+pub const UPSTREAM_IDLE_CONNECTIONS: usize = 64;
+
+/// TCP keep-alive towards the API server: a dead one is noticed within three of these.
+pub const UPSTREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The agent's own credential is read again from disk this often, at most: projected tokens rotate.
+pub const CREDENTIAL_REFRESH: Duration = Duration::from_secs(10);
+
+/// An answer to an upgrade that is no 101 must be over within this; its connection is never used again.
+pub const REFUSED_UPGRADE: Duration = Duration::from_secs(10);
+
+/// Bytes of a body gathered before they are sent, while more is there without waiting.
+pub const BODY_BATCH: usize = 64 << 10;
+
+/// The head of an HTTP/1.1 request must be whole this long after its first byte; so must a TLS handshake.
+pub const REQUEST_HEAD: Duration = Duration::from_secs(10);
+
+/// The API server gives up on a request that is not long-running after 60 s; the hub a little later, so that the API
+/// server's own Status wins.
+pub const RESPONSE_HEAD: Duration = Duration::from_secs(70);
+
+/// At shutdown requests that are under way get this long to end.
+pub const DRAIN: Duration = Duration::from_secs(20);
+
+/// A join token may be used again by the same key for this long: the answer to its first use may have been lost.
+pub const JOIN_RETRY: Duration = Duration::from_secs(600);
+
+/// Life of an agent's certificate.
+pub const AGENT_LEAF: Duration = Duration::from_secs(24 * 3600);
+
+/// Life of the hub's own certificates, for links and for HTTPS; made anew at every start and at half of it.
+pub const HUB_LEAF: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// An agent must open its control stream and say hello within this.
+pub const HELLO: Duration = Duration::from_secs(10);
+
+/// How long the rest of a session may take once one side of it is done.
+pub const SESSION_GRACE: Duration = Duration::from_millis(500);
+
+/// After a failed accept (no file descriptors) the gateway waits this long.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Requests at once on one HTTP/2 connection of a client; kube-apiserver's own default is 100, clients open more
+/// connections then. Informer-heavy programs use one connection for all watches.
+pub const H2_STREAMS: u32 = 1_000;
+
+/// Upload window of one HTTP/2 stream, bytes.
+pub const H2_STREAM_WINDOW: u32 = 256 << 10;
+
+/// Upload window of one HTTP/2 connection, bytes.
+pub const H2_CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// Bytes that hyper buffers for one HTTP/2 stream towards the client.
+pub const H2_SEND_BUFFER: usize = 256 << 10;
+
+/// Requests that a client may cancel before they were looked at: informers cancel in bursts. More is an attack
+/// (CVE-2023-44487).
+pub const H2_PENDING_RESETS: usize = 200;
+
+/// An HTTP/2 client that says nothing is asked this often whether it is there, and has as long to answer.
+pub const H2_PING: Duration = Duration::from_secs(20);
+
+/// Life of a join token when nobody says otherwise.
+pub const JOIN_TOKEN: Duration = Duration::from_secs(3600);
+
+/// Life of a hub token when nobody says otherwise.
+pub const HUB_TOKEN: Duration = Duration::from_secs(8 * 3600);
+
+/// The longest life of a join token.
+pub const MAX_JOIN_TOKEN: Duration = Duration::from_secs(7 * 86_400);
+
+/// The longest life of a hub token.
+pub const MAX_HUB_TOKEN: Duration = Duration::from_secs(366 * 86_400);
+
+/// Bytes of a request body of the hub's own API.
+pub const API_BODY: usize = 64 << 10;
+
+/// A request of the hub's own API must be whole within this.
+pub const API_REQUEST: Duration = Duration::from_secs(10);
+
+/// How often the grants file is looked at.
+pub const GRANTS_POLL: Duration = Duration::from_secs(2);
+
+/// How often a drain looks whether requests are still under way.
+pub const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// Closing links and connections at the end of a process takes at most this.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(3);
+
+/// Connections that the kernel accepts ahead of the gateway.
+pub const BACKLOG: u32 = 4_096;
+
+/// Life of the token in `admin.yaml`, which the hub makes at its first start.
+pub const FIRST_ADMIN_TOKEN: Duration = Duration::from_secs(365 * 86_400);
+
+/// Enrolment, from the first packet to the certificate.
+pub const ENROL: Duration = Duration::from_secs(15);
+
+/// One attempt to dial the hub over UDP. Short: while it lasts QUIC repeats its first packet ever more rarely, and a hub
+/// that comes up in between would be noticed late.
+pub const DIAL: Duration = Duration::from_secs(3);
+
+/// The first wait before the agent dials again is between nothing and this (full jitter), then it doubles.
+pub const REDIAL_FIRST: Duration = Duration::from_millis(250);
+
+/// The longest such wait. Agents of a restarted hub are back soon after it listens; 10,000 of them are 5,000 attempts a
+/// second at most, which cost a hub that is down nothing.
+pub const REDIAL_LONGEST: Duration = Duration::from_secs(4);
+
+/// After a refusal that dialling again does not mend the agent waits this long: the operator must act.
+pub const REFUSED_WAIT: Duration = Duration::from_secs(60);
+
+/// A link that lived this long was good: waiting starts from the beginning after it.
+pub const LINK_PROVEN: Duration = Duration::from_secs(10);
+
+/// An agent that is told to stop lets requests under way finish for this long.
+pub const AGENT_DRAIN: Duration = Duration::from_secs(5);
+
+/// How long the agent waits for the API server's version before it says hello without it.
+pub const VERSION_PROBE: Duration = Duration::from_secs(2);
+
+/// A renewal that is not answered is tried again after this.
+pub const RENEWAL_RETRY: Duration = Duration::from_secs(60);
+
+/// A replaced link stays at least this long: the hub may just have opened a stream on it.
+pub const RETIRE_FIRST: Duration = Duration::from_millis(500);

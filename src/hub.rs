@@ -1,3 +1,57 @@
 //! The hub: gateway, enrolment, router, links and the API. Never uses the agent.
 
+mod admin;
+mod api;
 pub mod api_types;
+mod directory;
+mod enrol;
+mod gateway;
+mod links;
+mod metrics;
+mod pki;
+mod proxy;
+mod serve;
+mod session;
+mod settings;
+
+use std::sync::{Arc, RwLock};
+
+use time::OffsetDateTime;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{directory::Directory, links::Links, metrics::Metrics, pki::Pki};
+pub use self::{
+    directory::DirectoryError,
+    pki::PkiError,
+    serve::{RunError, run},
+    settings::{PublicUrl, PublicUrlError, Settings},
+};
+use crate::access::Grants;
+
+/// One hub and everything that its parts share.
+struct Hub {
+    public_url: PublicUrl,
+    started: OffsetDateTime,
+    directory: Directory,
+    grants: RwLock<Arc<Grants>>,
+    links: Links,
+    pki: Pki,
+    metrics: Metrics,
+    /// Connections, links and requests: what a drain waits for.
+    tasks: TaskTracker,
+    /// Connections to the admin listener: nothing waits for them.
+    admin_tasks: TaskTracker,
+    /// No new work is taken.
+    draining: CancellationToken,
+}
+
+impl Hub {
+    /// The grants as of now.
+    fn grants(&self) -> Arc<Grants> {
+        self.grants.read().expect("no panic while it is held").clone()
+    }
+
+    fn set_grants(&self, grants: Grants) {
+        *self.grants.write().expect("no panic while it is held") = Arc::new(grants);
+    }
+}

@@ -15,6 +15,7 @@ pub mod spki;
 pub(crate) mod testing;
 pub mod tls;
 pub mod token;
+mod validity;
 pub mod verify;
 
 pub use ca::{AgentRequest, Authority, AuthorityKind, HttpsRequest, Issued, LinkRequest};
@@ -25,4 +26,5 @@ pub use serial::Serial;
 pub use spiffe::{ClusterUid, HubName, Role, SpiffeId, TrustDomain};
 pub use spki::SpkiSha256;
 pub use token::{SecretHash, Token, TokenId, TokenKind};
-pub use verify::{AgentVerifier, HttpsVerifier, HubTrust, HubVerifier, VerifiedPeer};
+pub use validity::validity;
+pub use verify::{AgentIdentity, AgentVerifier, HttpsVerifier, HubTrust, HubVerifier, VerifiedPeer};

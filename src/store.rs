@@ -13,8 +13,10 @@ pub use embedded::{Embedded, OpenError};
 
 /// Longest key, in bytes.
 pub const MAX_KEY: usize = 1024;
-/// Longest value, in bytes; etcd's default request limit is 1.5 MiB.
+/// Longest value, in bytes.
 pub const MAX_VALUE: usize = 1024 * 1024;
+/// Most bytes of keys and values in one commit; below etcd's default request limit of 1.5 MiB.
+pub const MAX_COMMIT: usize = 1280 * 1024;
 /// Most operations in one commit; etcd's default.
 pub const MAX_OPS: usize = 128;
 /// Shortest lease.
@@ -275,17 +277,20 @@ fn check_limits(ops: &[Op]) -> Result<(), CommitError> {
     let within =
         |what, size, limit| if size > limit { Err(CommitError::TooLarge { what, size, limit }) } else { Ok(()) };
     within("operations in one commit", ops.len(), MAX_OPS)?;
+    let mut total = 0;
     let mut seen = std::collections::HashSet::with_capacity(ops.len());
     for op in ops {
         within("a key", op.key.len(), MAX_KEY)?;
         if let Action::Put { value, .. } = &op.action {
             within("a value", value.len(), MAX_VALUE)?;
+            total += value.len();
         }
+        total += op.key.len();
         if !seen.insert(&op.key) {
             return Err(CommitError::Twice { key: op.key.clone() });
         }
     }
-    Ok(())
+    within("a commit", total, MAX_COMMIT)
 }
 
 #[cfg(test)]

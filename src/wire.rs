@@ -1,1 +1,20 @@
-//! What travels on a link: frames, codes, generated protobuf and the rules of a stream. No I/O, no clock, no QUIC, no Kubernetes client.
+//! What travels on a link: frames, codes, generated protobuf and the rules of a stream.
+//!
+//! Decides and never acts: no I/O, no task, no clock, no QUIC, no Kubernetes client.
+
+mod codes;
+mod frame;
+#[allow(missing_docs, clippy::use_self, reason = "generated from proto/")]
+pub mod generated;
+mod open;
+mod rules;
+
+pub use self::{
+    codes::{CloseCode, StreamCode},
+    frame::{CodecError, Decoder, Frame, FrameKind, MAX_PAYLOAD, encode_frame, frame_header},
+    open::{OpenDecoder, encode_open},
+    rules::{Direction, Rules, RulesError},
+};
+
+/// ALPN protocol of a link between agent and hub.
+pub const ALPN_LINK: &[u8] = b"roadstead/1";

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::anyhow;
 use serde::Deserialize;
 
 use super::Context;
@@ -13,9 +12,11 @@ use super::defaults::AGENT_ADMIN_LISTEN;
 use super::failure::Failure;
 use super::layers::{Given, Layers, Places, read_file};
 use super::logging::{self, LogFormat};
+use super::service;
 use super::url::HubUrl;
 use crate::access::is_dns_label;
 use crate::identity::{Secret, SpkiSha256, Token, TokenKind};
+use crate::{agent, hub};
 
 /// What the agent needs to know to start, as meant.
 #[derive(Clone, Debug)]
@@ -97,7 +98,36 @@ pub(super) fn run(args: AgentArgs, context: &mut Context<'_>) -> Result<(), Fail
 
 /// Starts the agent and stays until it has drained.
 fn serve(settings: AgentSettings) -> anyhow::Result<()> {
-    Err(anyhow!("not wired yet: {}", settings.hub))
+    let url: hub::PublicUrl = settings.hub.to_string().parse()?;
+    let settings = agent::Settings {
+        hub_host: url.host,
+        hub_port: url.port,
+        hub_ca_pins: settings.hub_ca_pins,
+        join_token: settings.join_token.map(read_token).transpose()?.flatten(),
+        state: match settings.state {
+            StatePlace::Directory(path) => agent::StateAt::Directory(path),
+            StatePlace::Secret { namespace, name } => agent::StateAt::Secret { namespace, name },
+        },
+        api_server: match settings.api_server {
+            ApiServer::InCluster => agent::ApiServerFrom::InCluster,
+            ApiServer::Kubeconfig { path, context } => agent::ApiServerFrom::Kubeconfig { path, context },
+        },
+        admin_listen: Some(settings.admin_listen),
+    };
+    service::run(|stop, _| agent::run(settings, stop))
+}
+
+/// The token, if it is still there: after enrolment its file may be gone.
+fn read_token(token: JoinToken) -> anyhow::Result<Option<Secret>> {
+    let path = match token {
+        JoinToken::Text(secret) => return Ok(Some(secret)),
+        JoinToken::File(path) => path,
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(Secret::new(text.trim()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {}", path.display()))),
+    }
 }
 
 fn settings(args: AgentArgs, context: &Context<'_>) -> Result<AgentSettings, Failure> {

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::anyhow;
 use serde::Deserialize;
 
 use super::Context;
@@ -12,7 +11,9 @@ use super::defaults::{HUB_ADMIN_LISTEN, HUB_LISTEN};
 use super::failure::Failure;
 use super::layers::{Layers, Places, read_file};
 use super::logging::{self, LogFormat};
+use super::service;
 use super::url::HubUrl;
+use crate::hub;
 
 /// What the hub needs to know to start, as meant.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,7 +52,14 @@ pub(super) fn run(args: HubArgs, context: &mut Context<'_>) -> Result<(), Failur
 
 /// Starts the hub and stays until it has drained.
 fn serve(settings: HubSettings) -> anyhow::Result<()> {
-    Err(anyhow!("not wired yet: {}", settings.data.display()))
+    let settings = hub::Settings {
+        data: settings.data,
+        listen: settings.listen,
+        admin_listen: settings.admin_listen,
+        public_url: settings.public_url.map(|url| url.to_string().parse()).transpose()?,
+        grants: settings.grants,
+    };
+    service::run(|stop, reload| hub::run(settings, stop, reload))
 }
 
 fn settings(args: HubArgs, context: &Context<'_>) -> Result<HubSettings, Failure> {

@@ -143,7 +143,8 @@ pub(super) async fn limits_are_typed_errors(store: &dyn Store) {
     store.commit(vec![put(MAX_KEY, MAX_VALUE)]).await.unwrap();
     let many = |count: usize| (0..count).map(|i| Op::put(i.to_string(), "", Expect::Any)).collect::<Vec<_>>();
     store.commit(many(MAX_OPS)).await.unwrap();
-    for ops in [vec![put(MAX_KEY + 1, 0)], vec![put(1, MAX_VALUE + 1)], many(MAX_OPS + 1)] {
+    let heavy = vec![put(1, MAX_VALUE), put(2, MAX_COMMIT - MAX_VALUE)];
+    for ops in [vec![put(MAX_KEY + 1, 0)], vec![put(1, MAX_VALUE + 1)], many(MAX_OPS + 1), heavy] {
         assert!(matches!(store.commit(ops).await, Err(CommitError::TooLarge { .. })));
     }
     let twice = vec![Op::put("a", "1", Expect::Any), Op::delete("a", Expect::Any)];

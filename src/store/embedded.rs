@@ -29,8 +29,9 @@ use super::{
     WatchError, check_limits,
 };
 
-/// Commits that wait to be written. When it is full, further callers wait for room: a commit is never dropped.
-const MAX_PENDING: usize = 256;
+/// Commits that wait to be written, of up to [`super::MAX_COMMIT`] bytes each. When it is full, further callers wait for room: a commit
+/// is never dropped.
+const MAX_PENDING: usize = 64;
 
 /// Why the file cannot be opened.
 #[derive(Debug, thiserror::Error)]

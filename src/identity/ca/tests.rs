@@ -230,6 +230,10 @@ fn files_that_do_not_belong_together_are_refused() {
     assert_eq!(with(&|pem| pem.root_key = foreign.root_key.clone()), r#"Mismatch("root")"#);
     assert_eq!(with(&|pem| pem.issuing_key = foreign.issuing_key.clone()), r#"Mismatch("issuing")"#);
     assert_eq!(with(&|pem| (pem.root_cert, pem.root_key) = (foreign.root_cert.clone(), None)), "Chain");
+    let real = KeyPair::from_pem(good.root_key.as_ref().unwrap()).unwrap();
+    let namesake =
+        profile::root(AuthorityKind::Agents, &world.domain(), &real, NOW).self_signed(&KeyPair::generate()).unwrap();
+    assert_eq!(with(&|pem| (pem.root_cert, pem.root_key) = (to_pem(namesake.der()), None)), "Chain");
     assert_eq!(with(&|pem| pem.root_cert = "nothing".into()), r#"Certificate("root")"#);
     assert_eq!(with(&|pem| pem.issuing_cert = String::new()), r#"Certificate("issuing")"#);
     assert_eq!(with(&|pem| pem.issuing_key = Secret::new("")), r#"Key("issuing", Pem)"#);

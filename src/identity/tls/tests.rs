@@ -53,6 +53,7 @@ fn links_are_never_resumed() {
     let mut dialer = world.dialer(world.agent(&cluster()));
     dialer.resumption = Resumption::in_memory_sessions(16);
     let listener = world.listener();
+    assert_eq!((listener.send_tls13_tickets, listener.session_storage.can_cache()), (0, false));
     for _ in 0..3 {
         let pair = handshake(&dialer, &listener).unwrap();
         assert_eq!(pair.server.handshake_kind(), Some(HandshakeKind::Full));
@@ -117,7 +118,8 @@ fn links_and_https_do_not_mix() {
 fn https_speaks_h2_and_http1_and_tls12() {
     let world = World::new();
     let server = https(&world);
-    let cases: [(&[&[u8]], Option<&[u8]>); 4] = [
+    type Case<'a> = (&'a [&'a [u8]], Option<&'a [u8]>);
+    let cases: [Case<'_>; 4] = [
         (&[b"h2", b"http/1.1"], Some(b"h2")),
         (&[b"http/1.1", b"h2"], Some(b"h2")),
         (&[b"http/1.1"], Some(b"http/1.1")),

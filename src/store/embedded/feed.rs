@@ -119,11 +119,10 @@ impl Changes for Cursor {
     fn next(&mut self) -> Reply<'_, Change, WatchError> {
         Box::pin(async move {
             loop {
-                // First mark what was seen, then look: a change in between wakes at once.
-                self.count.mark_unchanged();
                 if let Some(change) = self.take()? {
                     return Ok(change);
                 }
+                // Returns at once if anything was announced since it last returned, so nothing slips in between.
                 self.count.changed().await.map_err(|_| StoreError::Closed)?;
             }
         })

@@ -164,6 +164,45 @@ async fn a_watcher_that_falls_behind_is_told_to_list_again() {
     assert!(feed.watch("".into(), Revision(9_999)).is_ok());
 }
 
+/// A listing can be ahead of the feed by commits that are written but not announced yet.
+#[tokio::test]
+async fn a_watch_from_ahead_of_the_feed_skips_what_its_listing_had() {
+    let feed = Feed::new(Revision::ZERO);
+    let mut watch = feed.watch("".into(), Revision(2)).unwrap();
+    feed.publish((1..=3).map(|revision| change("k", revision)));
+    assert_eq!(watch.next().await.unwrap().revision, Revision(3));
+}
+
+/// All three are written together, so the end must see what the transaction itself did to the binding.
+#[tokio::test]
+async fn a_lease_that_ends_in_the_transaction_that_unbinds_a_key_leaves_it() {
+    let (store, _directory) = fresh().await;
+    for i in 0..30 {
+        let lease = store.grant(Duration::from_secs(60)).await.unwrap();
+        store.commit(vec![Op::put_leased("k", "leased", Expect::Any, lease)]).await.unwrap();
+        let (first, rebound, ended) = tokio::join!(
+            store.commit(vec![Op::put("other", format!("{i}"), Expect::Any)]),
+            store.commit(vec![Op::put("k", "mine", Expect::Any)]),
+            store.end(lease),
+        );
+        assert!(first.is_ok() && rebound.is_ok() && ended.is_ok());
+        assert_eq!(store.get(b"k").await.unwrap().unwrap().value, "mine");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_does_not_remember_keys_that_are_no_longer_its_own() {
+    let (store, _directory) = fresh().await;
+    let lease = store.grant(Duration::from_secs(60)).await.unwrap();
+    for i in 0..20 {
+        let key = format!("{i}");
+        store.commit(vec![Op::put_leased(key.clone(), "", Expect::Any, lease)]).await.unwrap();
+        let unbind = if i % 2 == 0 { Op::delete(key, Expect::Any) } else { Op::put(key, "", Expect::Any) };
+        store.commit(vec![unbind]).await.unwrap();
+    }
+    assert!(store.inner.leases.keys(lease).is_empty());
+}
+
 #[tokio::test]
 async fn history_is_bounded_in_bytes_too() {
     let feed = Feed::new(Revision::ZERO);

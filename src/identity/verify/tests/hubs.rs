@@ -87,6 +87,24 @@ fn with_swapped_root(mut holder: Holder, authority: &Authority) -> Holder {
     holder
 }
 
+/// Somebody who has a leaf, and not a CA, cannot issue with it, even if its key is pinned by mistake.
+#[test]
+fn a_pinned_leaf_is_no_ca() {
+    let world = World::new();
+    let leaf = world.https();
+    let id: SpiffeId = "spiffe://fleet.example/hub/hub-0".parse().unwrap();
+    let mut name = rcgen::CertificateParams::default();
+    name.distinguished_name = rcgen::DistinguishedName::new();
+    name.distinguished_name.push(rcgen::DnType::CommonName, "roadstead hub");
+    let issuer = rcgen::Issuer::new(name, &leaf.key);
+    let key = KeyPair::generate();
+    let life = profile::Life::from(world.now, HOUR);
+    let params = profile::hub_link_leaf(&id, &"hub-0".parse().unwrap(), life, Serial::random());
+    let chain = vec![params.signed_by(&key, &issuer).unwrap().der().clone(), leaf.chain[0].clone()];
+    let pin = HubTrust::Pins(vec![leaf.key.spki_sha256()]);
+    assert_eq!(refused_hub(&world, Holder { key, chain }, pin), "NotPinned");
+}
+
 /// A pinned root that itself has expired is no anchor any more.
 #[test]
 fn an_expired_root_is_not_taken_by_its_pin() {

@@ -1,0 +1,71 @@
+//! The agent's health, plain HTTP.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use super::run::RunError;
+use crate::defaults;
+
+/// What the probes ask about.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    connected: AtomicBool,
+}
+
+impl Health {
+    pub(super) fn connected(&self, yes: bool) {
+        self.connected.store(yes, Ordering::Relaxed);
+    }
+}
+
+/// Serves `/healthz` and `/readyz`; without an address it waits for ever.
+pub(super) async fn serve_admin(address: Option<SocketAddr>, health: Arc<Health>) -> Result<(), RunError> {
+    let Some(address) = address else { return std::future::pending().await };
+    let listener = TcpListener::bind(address).await.map_err(|source| RunError::Admin { address, source })?;
+    let tasks = TaskTracker::new();
+    loop {
+        let Ok((tcp, _)) = listener.accept().await else {
+            tokio::time::sleep(defaults::ACCEPT_PAUSE).await;
+            continue;
+        };
+        let health = health.clone();
+        tasks.spawn(async move {
+            let service = service_fn(|request: Request<Incoming>| {
+                let answer = answer(&health, request.uri().path());
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            // A probe that went away is nobody's concern.
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(defaults::REQUEST_HEAD)
+                .serve_connection(TokioIo::new(tcp), service)
+                .await;
+        });
+    }
+}
+
+fn answer(health: &Health, path: &str) -> Response<Full<Bytes>> {
+    let (code, text) = match path {
+        "/healthz" => (StatusCode::OK, "ok\n"),
+        "/readyz" if health.connected.load(Ordering::Relaxed) => (StatusCode::OK, "ok\n"),
+        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no link to the hub\n"),
+        _ => (StatusCode::NOT_FOUND, "try /healthz or /readyz\n"),
+    };
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = code;
+    response
+}

@@ -1,0 +1,174 @@
+//! One stream: a request comes over the link, goes to the API server, and its answer goes back.
+//!
+//! The agent trusts the hub no further than this: it acts only for a named identity, never for itself, and only at its
+//! own API server.
+
+mod answer;
+mod request;
+mod upgrade;
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::time::timeout;
+
+use self::{answer::relay, request::Prepared, upgrade::serve_upgrade};
+use super::upstream::{RequestBody, SendFailure, Upstream};
+use crate::{
+    defaults,
+    transport::{IncomingStream, Priority, RecvHalf, SendError, SendHalf},
+    wire::{
+        Frame, FrameKind, StreamCode,
+        generated::{Failure, FailureCode, RequestHead, TrafficClass, Upgrade, open::Kind},
+    },
+};
+
+/// What went wrong with one exchange, as the hub is told.
+#[derive(Debug)]
+struct Fault {
+    code: FailureCode,
+    message: String,
+    dispatched: bool,
+}
+
+impl Fault {
+    fn before(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), dispatched: false }
+    }
+
+    fn after(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), dispatched: true }
+    }
+
+    fn encode(self) -> Vec<u8> {
+        /// Longer messages help nobody, bytes.
+        const MAX_MESSAGE: usize = 2048;
+        let mut message = self.message;
+        let end = (0..=MAX_MESSAGE.min(message.len())).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
+        message.truncate(end);
+        Failure { code: self.code.into(), message, dispatched: self.dispatched }.encode_to_vec()
+    }
+}
+
+impl From<SendFailure> for Fault {
+    fn from(failure: SendFailure) -> Self {
+        match failure {
+            SendFailure::Connect(error) => Self::before(FailureCode::UpstreamUnreachable, error.to_string()),
+            SendFailure::Lost(error) => Self::after(FailureCode::UpstreamLost, chain(&error)),
+        }
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// Serves one stream that the hub opened, to its end.
+pub(super) async fn serve(incoming: IncomingStream, upstream: &Upstream) {
+    match incoming.open().await {
+        Ok((Kind::Proxy(_), send, recv)) => serve_proxy(send, recv, upstream).await,
+        Ok((Kind::Control(_), send, recv)) => {
+            tracing::warn!("hub opened a control stream: only agents do");
+            send.reset(StreamCode::Protocol);
+            recv.stop(StreamCode::Protocol);
+        }
+        Err(error) => tracing::warn!(%error, "stream refused"),
+    }
+}
+
+async fn serve_proxy(send: SendHalf, mut recv: RecvHalf, upstream: &Upstream) {
+    let head = match timeout(defaults::STREAM_HEAD, recv.frame()).await {
+        Ok(Ok(Some(Frame::Head(head)))) => head,
+        Ok(Err(error)) => return tracing::debug!(%error, "stream ended before its head"),
+        Ok(Ok(_)) | Err(_) => return send.reset(StreamCode::Protocol),
+    };
+    let prepared = match prepare(head, upstream).await {
+        Ok(prepared) => prepared,
+        Err(fault) => return fail(send, fault).await,
+    };
+    send.set_priority(prepared.priority);
+    if prepared.upgrade {
+        serve_upgrade(send, recv, prepared, upstream).await;
+    } else {
+        serve_request(send, recv, prepared, upstream).await;
+    }
+}
+
+async fn prepare(head: Bytes, upstream: &Upstream) -> Result<Prepared, Fault> {
+    let head = RequestHead::decode(head)
+        .map_err(|error| Fault::before(FailureCode::Protocol, format!("request head is not valid: {error}")))?;
+    let class = head.class();
+    let upgrade = head.upgrade() != Upgrade::None;
+    let bodyless = head.bodyless;
+    let authorization = upstream
+        .authorization()
+        .await
+        .map_err(|error| Fault::before(FailureCode::UpstreamUnreachable, error.to_string()))?;
+    let request = request::build(head, upstream, authorization)?;
+    let repeatable = request::is_safe(request.method());
+    let priority = match class {
+        TrafficClass::Short => Priority::Interactive,
+        TrafficClass::LongRunning => Priority::Streaming,
+        TrafficClass::Bulk => Priority::Bulk,
+    };
+    Ok(Prepared { request, upgrade, bodyless, repeatable, priority })
+}
+
+async fn serve_request(mut send: SendHalf, recv: RecvHalf, prepared: Prepared, upstream: &Upstream) {
+    let stopped = send.stopped();
+    tokio::pin!(stopped);
+    let body = if prepared.bodyless { RequestBody::Empty } else { RequestBody::Link(recv) };
+    let request = prepared.request.map(|()| body);
+    let answered = tokio::select! {
+        biased;
+        // The client went away: dropping the request closes its connection, and the API server sees it.
+        _ = &mut stopped => return,
+        answered = dispatch(&mut send, request, prepared.repeatable, upstream) => answered,
+    };
+    match answered {
+        Ok(Some((response, lease))) => {
+            if relay(send, response, &mut stopped).await {
+                upstream.give_back(lease);
+            }
+        }
+        Ok(None) => {}
+        Err(fault) => fail(send, fault).await,
+    }
+}
+
+type Answered = (http::Response<hyper::body::Incoming>, super::upstream::Lease);
+
+/// Sends the request. `None`: the hub stopped the stream.
+///
+/// For a request that changes something DISPATCHED is on its way before the first byte leaves; one that is harmless to
+/// repeat needs no such word.
+async fn dispatch(
+    send: &mut SendHalf,
+    request: http::Request<RequestBody>,
+    repeatable: bool,
+    upstream: &Upstream,
+) -> Result<Option<Answered>, Fault> {
+    let lease =
+        upstream.lease().await.map_err(|error| Fault::before(FailureCode::UpstreamUnreachable, error.to_string()))?;
+    if !repeatable {
+        send.queue(FrameKind::Dispatched, b"");
+        match send.flush().await {
+            Ok(()) => {}
+            Err(SendError::Stopped(_) | SendError::Lost(_) | SendError::Closed) => return Ok(None),
+        }
+    }
+    Ok(Some(upstream.send(lease, request, repeatable).await?))
+}
+
+async fn fail(send: SendHalf, fault: Fault) {
+    tracing::debug!(code = ?fault.code, message = fault.message, dispatched = fault.dispatched, "request failed");
+    // Fails only when the hub does not listen any more.
+    let _ = send.fail(&fault.encode()).await;
+}

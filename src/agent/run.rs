@@ -1,0 +1,367 @@
+//! The agent's life: identity, dial, serve, renew, dial again.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use time::OffsetDateTime;
+use tokio::{
+    net::lookup_host,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    admin::{Health, serve_admin},
+    enrol::{EnrolError, enrol},
+    link::{Event, Live},
+    settings::{ApiServerFrom, Settings},
+    state::{Enrolled, Identity, State, StateError},
+    upstream::{SetupError, Upstream},
+};
+use crate::{
+    defaults,
+    identity::{
+        HubTrust, HubVerifier, KeyPair,
+        tls::{TlsError, agent_client},
+        verify::LINK_SERVER_NAME,
+    },
+    transport::{BindError, DialError, Dialer, LinkEnd},
+    wire::{ALPN_LINK, CloseCode},
+};
+
+/// The agent cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The kubeconfig or the pod's environment.
+    #[error("cannot find the API server: {0}")]
+    ApiServer(String),
+    /// What they say.
+    #[error("cannot use the API server's settings")]
+    Setup(#[from] SetupError),
+    /// The client for the agent's own Secret.
+    #[error("cannot make a client for the API server")]
+    Client(#[source] Box<kube::Error>),
+    /// The stored identity.
+    #[error("cannot use the agent's identity")]
+    State(#[from] StateError),
+    /// There is no identity and no token to get one.
+    #[error("this agent has no valid identity yet: give it a join token (`roadstead cluster add NAME` makes one)")]
+    NoToken,
+    /// The hub refuses the token.
+    #[error("cannot join")]
+    Enrol(#[from] EnrolError),
+    /// The certificate.
+    #[error("cannot use the agent's certificate")]
+    Tls(#[from] TlsError),
+    /// The UDP socket.
+    #[error("cannot dial")]
+    Bind(#[from] BindError),
+    /// The admin listener.
+    #[error("cannot listen on tcp {address}")]
+    Admin {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+struct Agent {
+    settings: Settings,
+    state: State,
+    upstream: Arc<Upstream>,
+    client: kube::Client,
+    instance: String,
+    health: Arc<Health>,
+    /// Links that are being retired.
+    retiring: TaskTracker,
+}
+
+/// Runs an agent until `stop` is cancelled.
+///
+/// # Errors
+/// When it cannot start, or its join token is refused.
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
+    let config = api_server(&settings.api_server).await?;
+    let connections = TaskTracker::new();
+    let upstream = Arc::new(Upstream::new(&config, connections.clone())?);
+    let client = kube::Client::try_from(config).map_err(|error| RunError::Client(Box::new(error)))?;
+    let state = State::at(&settings.state, &client);
+    let health = Arc::new(Health::default());
+    let admin = settings.admin_listen;
+    let instance = ulid::Ulid::generate().to_string();
+    let agent =
+        Agent { settings, state, upstream, client, instance, health: health.clone(), retiring: TaskTracker::new() };
+    tokio::select! {
+        biased;
+        ended = agent.live(&stop) => ended,
+        failed = serve_admin(admin, health) => failed,
+    }
+}
+
+impl Agent {
+    async fn live(&self, stop: &CancellationToken) -> Result<(), RunError> {
+        let mut identity = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            identity = self.identity() => identity?,
+        };
+        let mut redial = Redial::default();
+        loop {
+            let live = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                live = self.connect(&identity, &mut redial) => live?,
+            };
+            if !self.moored(live, &mut identity, &mut redial, stop).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Serves one link and its successors, until one is lost (`true`) or the agent stops (`false`).
+    async fn moored(
+        &self,
+        mut live: Live,
+        identity: &mut Identity,
+        redial: &mut Redial,
+        stop: &CancellationToken,
+    ) -> Result<bool, RunError> {
+        loop {
+            self.health.connected(true);
+            let up = Instant::now();
+            let enrolled = identity.enrolled.clone().ok_or(RunError::NoToken)?;
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    self.finish(live, &enrolled).await;
+                    return Ok(false);
+                }
+                event = live.serve(&self.upstream, renewal_due(&enrolled), &enrolled) => event,
+            };
+            let grace = match event {
+                Event::Ended(end) => {
+                    self.health.connected(false);
+                    tracing::warn!(%end, "link lost");
+                    redial.lost(up.elapsed(), &end);
+                    return Ok(true);
+                }
+                Event::Drain { delay, grace } => {
+                    tracing::info!(grace_s = grace.as_secs(), "the hub drains");
+                    sleep(delay).await;
+                    grace
+                }
+                Event::Renewed(next) => {
+                    self.state.save(&next).await?;
+                    tracing::info!(not_after = ?next.enrolled.as_ref().map(|e| e.not_after), "certificate renewed");
+                    *identity = *next;
+                    Duration::try_from(enrolled.not_after - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO)
+                }
+            };
+            // Make before break: the old link serves while the new one is dialled.
+            let mut attempt = Redial::default();
+            let next = tokio::select! {
+                biased;
+                event = live.serve(&self.upstream, far_future(), &enrolled) => {
+                    if let Event::Ended(end) = event {
+                        redial.lost(up.elapsed(), &end);
+                    }
+                    self.health.connected(false);
+                    return Ok(true);
+                }
+                next = self.connect(identity, &mut attempt) => next?,
+            };
+            let old = std::mem::replace(&mut live, next);
+            self.retiring.spawn(old.retire(self.upstream.clone(), grace));
+        }
+    }
+
+    /// Stops in order: requests under way may end, then the hub is told.
+    async fn finish(&self, mut live: Live, enrolled: &Enrolled) {
+        tracing::info!(streams = live.streams(), "agent stops");
+        let deadline = Instant::now() + defaults::AGENT_DRAIN;
+        while live.streams() > 0 && Instant::now() < deadline {
+            let slice = live.serve(&self.upstream, far_future(), enrolled);
+            if let Ok(Event::Ended(_)) = timeout(defaults::DRAIN_POLL, slice).await {
+                return;
+            }
+        }
+        live.link.close(CloseCode::Normal);
+        // The close must leave before the process does.
+        sleep(defaults::DRAIN_POLL).await;
+    }
+
+    /// The stored identity, or a new one by the join token.
+    async fn identity(&self) -> Result<Identity, RunError> {
+        let stored = self.state.load().await?;
+        if let Some(Identity { enrolled: Some(enrolled), .. }) = &stored
+            && enrolled.not_after > OffsetDateTime::now_utc()
+        {
+            return Ok(stored.unwrap_or_else(|| Identity { key: KeyPair::generate(), enrolled: None }));
+        }
+        let Some(token) = &self.settings.join_token else { return Err(RunError::NoToken) };
+        // A key that was sent to the hub before is sent again: the hub may have used up the token for it.
+        let mut identity = match stored {
+            Some(identity) if identity.enrolled.is_none() => identity,
+            _ => Identity { key: KeyPair::generate(), enrolled: None },
+        };
+        self.state.save(&identity).await?;
+        let mut redial = Redial::default();
+        loop {
+            match enrol(&self.settings, token, &identity.key).await {
+                Ok(enrolled) => {
+                    tracing::info!(cluster = enrolled.cluster, not_after = %enrolled.not_after, "joined the hub");
+                    identity.enrolled = Some(enrolled);
+                    self.state.save(&identity).await?;
+                    return Ok(identity);
+                }
+                Err(error) if error.is_permanent() => return Err(error.into()),
+                Err(error) => tracing::warn!(%error, "cannot join yet"),
+            }
+            sleep(redial.wait()).await;
+        }
+    }
+
+    /// Dials until a link is live.
+    async fn connect(&self, identity: &Identity, redial: &mut Redial) -> Result<Live, RunError> {
+        let enrolled = identity.enrolled.as_ref().ok_or(RunError::NoToken)?;
+        let trust = HubTrust::Pins(self.settings.hub_ca_pins.clone());
+        let verifier = Arc::new(HubVerifier::new(trust, enrolled.trust_domain.clone()));
+        let tls = Arc::new(agent_client(verifier, enrolled.chain.clone(), &identity.key, ALPN_LINK)?);
+        let version = self.kubernetes_version().await;
+        loop {
+            sleep(redial.wait()).await;
+            match self.dial(&tls).await {
+                Ok(link) => match Live::start(link, &version, &self.instance).await {
+                    Ok(live) => {
+                        let cluster = &live.welcome.cluster_name;
+                        tracing::info!(hub = %live.link.remote_address(), cluster, "moored");
+                        return Ok(live);
+                    }
+                    Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "link refused"),
+                },
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot dial the hub"),
+            }
+        }
+    }
+
+    async fn dial(&self, tls: &Arc<rustls::ClientConfig>) -> Result<crate::transport::Link, DialFailed> {
+        let Settings { hub_host, hub_port, .. } = &self.settings;
+        let addresses = lookup_host((hub_host.as_str(), *hub_port)).await;
+        let addresses = addresses.map_err(|source| DialFailed::Name { host: hub_host.clone(), source })?;
+        let mut last = DialFailed::NoAddress(hub_host.clone());
+        for address in addresses {
+            let dialer = Dialer::bind(address)?;
+            match dialer.dial(address, LINK_SERVER_NAME, tls.clone(), defaults::DIAL).await {
+                Ok(link) => return Ok(link),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    async fn kubernetes_version(&self) -> String {
+        match timeout(defaults::VERSION_PROBE, self.client.apiserver_version()).await {
+            Ok(Ok(info)) => info.git_version,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the API server does not answer");
+                String::new()
+            }
+            Err(_) => String::new(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum DialFailed {
+    #[error("cannot look up {host}")]
+    Name { host: String, source: std::io::Error },
+    #[error("{0} has no address")]
+    NoAddress(String),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Dial(#[from] DialError),
+}
+
+/// Waits between attempts: full jitter, doubling, from the beginning after a link that was good.
+#[derive(Debug, Default)]
+struct Redial {
+    failures: u32,
+    refused: bool,
+}
+
+impl Redial {
+    fn wait(&mut self) -> Duration {
+        if self.refused {
+            return defaults::REFUSED_WAIT;
+        }
+        let failures = self.failures;
+        self.failures += 1;
+        if failures == 0 {
+            return Duration::ZERO;
+        }
+        let most = defaults::REDIAL_FIRST.saturating_mul(1 << failures.min(10)).min(defaults::REDIAL_LONGEST);
+        most.mul_f64(jitter())
+    }
+
+    /// A link ended after `lived`.
+    fn lost(&mut self, lived: Duration, end: &LinkEnd) {
+        self.failures = if lived >= defaults::LINK_PROVEN { 1 } else { self.failures.max(1) };
+        self.refused = *end == LinkEnd::Peer(CloseCode::Revoked);
+        if self.refused {
+            tracing::error!("the hub does not know this cluster any more: it was removed; join again with a new token");
+        }
+    }
+}
+
+/// Between 0 and 1, differently on every machine.
+fn jitter() -> f64 {
+    let mut bytes = [0; 4];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system has randomness");
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+/// Two thirds into its life, give or take a tenth of it: agents that started together renew apart.
+fn renewal_due(enrolled: &Enrolled) -> OffsetDateTime {
+    let life = enrolled.not_after - enrolled.not_before;
+    enrolled.not_before + life * (2.0 / 3.0 + (jitter() - 0.5) * 0.2)
+}
+
+fn far_future() -> OffsetDateTime {
+    OffsetDateTime::now_utc() + time::Duration::days(365)
+}
+
+async fn api_server(from: &ApiServerFrom) -> Result<kube::Config, RunError> {
+    let failed = |error: &dyn std::error::Error| RunError::ApiServer(super::exchange::chain(error));
+    match from {
+        ApiServerFrom::InCluster => kube::Config::incluster().map_err(|error| failed(&error)),
+        ApiServerFrom::Kubeconfig { path, context } => {
+            let file = kube::config::Kubeconfig::read_from(path).map_err(|error| failed(&error))?;
+            let options = kube::config::KubeConfigOptions { context: context.clone(), ..Default::default() };
+            kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|error| failed(&error))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_bound_and_start_over_after_a_good_link() {
+        let mut redial = Redial::default();
+        assert_eq!(redial.wait(), Duration::ZERO);
+        for _ in 0..40 {
+            assert!(redial.wait() <= defaults::REDIAL_LONGEST);
+        }
+        redial.lost(defaults::LINK_PROVEN, &LinkEnd::Silent);
+        assert!(redial.wait() <= defaults::REDIAL_FIRST * 2);
+    }
+
+    #[test]
+    fn a_removed_cluster_does_not_hammer_the_hub() {
+        let mut redial = Redial::default();
+        redial.lost(Duration::ZERO, &LinkEnd::Peer(CloseCode::Revoked));
+        assert_eq!(redial.wait(), defaults::REFUSED_WAIT);
+    }
+}

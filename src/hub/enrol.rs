@@ -1,0 +1,74 @@
+//! `POST /enrol/v1`: a join token and a CSR become an identity. Plain HTTPS, so that the listener of links has no
+//! anonymous path.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use time::OffsetDateTime;
+
+use super::{
+    Hub,
+    api_types::{EnrolRequest, EnrolResponse},
+    directory::{CertificateRecord, DirectoryError, JoinError},
+};
+use crate::{
+    defaults,
+    identity::{AgentRequest, Issued, Serial, Token, TokenKind, VerifiedCsr},
+};
+
+/// No certificate.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EnrolError {
+    #[error("the certificate signing request is not valid: {0}")]
+    Csr(String),
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error("no certificate can be issued now")]
+    Issue(#[source] DirectoryError),
+}
+
+/// Turns a request into a certificate chain.
+///
+/// # Errors
+/// See [`EnrolError`]; every fault of the token has the same text.
+pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest) -> Result<EnrolResponse, EnrolError> {
+    let der = BASE64_STANDARD.decode(&request.csr).map_err(|_| EnrolError::Csr("not base64".to_owned()))?;
+    let csr = VerifiedCsr::parse(&der).map_err(|error| EnrolError::Csr(error.to_string()))?;
+    let token = Token::parse(TokenKind::Join, request.token.expose())
+        .map_err(|_| EnrolError::Join(JoinError::Refused("not a join token")))?;
+    let now = OffsetDateTime::now_utc();
+    let serial = Serial::random();
+    let mut issued: Option<Issued> = None;
+    let cluster = hub
+        .directory
+        .join(
+            &token,
+            csr.spki_sha256(),
+            |cluster| {
+                let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl: defaults::AGENT_LEAF, serial };
+                let signed = hub
+                    .pki
+                    .agents
+                    .issue_agent(&request)
+                    .map_err(|error| DirectoryError::Missing(format!("a usable agents' CA ({error})")))?;
+                let record = CertificateRecord {
+                    serial,
+                    cluster: cluster.uid.clone(),
+                    spki: signed.spki_sha256,
+                    not_after: signed.not_after,
+                };
+                issued = Some(signed);
+                Ok(record)
+            },
+            now,
+        )
+        .await?;
+    let issued = issued.ok_or_else(|| EnrolError::Issue(DirectoryError::Missing("a certificate".to_owned())))?;
+    tracing::info!(cluster = cluster.name, %serial, token = %token.id(), "agent enrolled");
+    Ok(EnrolResponse {
+        uid: cluster.uid.to_string(),
+        name: cluster.name.clone(),
+        trust_domain: hub.pki.agents.trust_domain().to_string(),
+        chain: issued.chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect(),
+        hub_ca: hub.pki.hub.root_pem(),
+        not_after: issued.not_after,
+    })
+}

@@ -1,0 +1,157 @@
+//! Which cluster is reachable, and by which link. Knows nothing of HTTP.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use time::OffsetDateTime;
+
+use crate::{
+    identity::{ClusterUid, VerifiedPeer},
+    transport::{Link, LinkEnd},
+};
+
+/// A link whose agent said hello.
+#[derive(Debug)]
+pub(super) struct ClusterLink {
+    /// The link.
+    pub link: Link,
+    /// Who is at its other end.
+    pub peer: VerifiedPeer,
+    /// What the agent said of itself.
+    pub agent: AgentInfo,
+    /// Since when.
+    pub connected: OffsetDateTime,
+    generation: u64,
+    streams: AtomicUsize,
+}
+
+/// What an agent says of itself. Hostile input: shown, never trusted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AgentInfo {
+    /// Version of its binary.
+    pub version: String,
+    /// Of its process.
+    pub instance: String,
+    /// `gitVersion` of its API server.
+    pub kubernetes_version: String,
+}
+
+/// Why there is no link, as far as the hub knows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Offline {
+    /// When the last link ended; `None` when there was none since the hub started and none is remembered.
+    pub last_seen: Option<OffsetDateTime>,
+    /// How it ended.
+    pub end: Option<LinkEnd>,
+}
+
+#[derive(Debug, Default)]
+struct Cluster {
+    /// Oldest first: the newest serves, an older one steps in when it ends.
+    live: Vec<Arc<ClusterLink>>,
+    last_seen: Option<OffsetDateTime>,
+    end: Option<LinkEnd>,
+}
+
+/// All links of this hub.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    clusters: Mutex<HashMap<ClusterUid, Cluster>>,
+    generations: AtomicU64,
+}
+
+impl Links {
+    /// Remembers when a cluster was last seen before this process.
+    pub(super) fn remember(&self, cluster: ClusterUid, last_seen: OffsetDateTime) {
+        self.lock().entry(cluster).or_default().last_seen = Some(last_seen);
+    }
+
+    /// Makes a link the one that serves its cluster.
+    pub(super) fn register(
+        &self,
+        link: Link,
+        peer: VerifiedPeer,
+        agent: AgentInfo,
+        now: OffsetDateTime,
+    ) -> Arc<ClusterLink> {
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        let cluster = peer.cluster().clone();
+        let streams = AtomicUsize::new(0);
+        let link = Arc::new(ClusterLink { link, peer, agent, connected: now, generation, streams });
+        self.lock().entry(cluster).or_default().live.push(link.clone());
+        link
+    }
+
+    /// Takes a link out, and only that one: a reconnect is not evicted by its own past.
+    pub(super) fn unregister(&self, link: &ClusterLink, end: LinkEnd, now: OffsetDateTime) {
+        let mut clusters = self.lock();
+        if let Some(cluster) = clusters.get_mut(link.peer.cluster()) {
+            cluster.live.retain(|l| l.generation != link.generation);
+            cluster.last_seen = Some(now);
+            cluster.end = Some(end);
+        }
+    }
+
+    /// The link that serves a cluster.
+    ///
+    /// # Errors
+    /// [`Offline`] when there is none.
+    pub(super) fn of(&self, cluster: &ClusterUid) -> Result<Arc<ClusterLink>, Offline> {
+        let clusters = self.lock();
+        let Some(cluster) = clusters.get(cluster) else { return Err(Offline { last_seen: None, end: None }) };
+        let alive = cluster.live.iter().rev().find(|l| l.link.end().is_none());
+        alive.cloned().ok_or_else(|| Offline { last_seen: cluster.last_seen, end: cluster.end.clone() })
+    }
+
+    /// Every link of a cluster.
+    pub(super) fn all_of(&self, cluster: &ClusterUid) -> Vec<Arc<ClusterLink>> {
+        self.lock().get(cluster).map_or_else(Vec::new, |c| c.live.clone())
+    }
+
+    /// Every link.
+    pub(super) fn all(&self) -> Vec<Arc<ClusterLink>> {
+        self.lock().values().flat_map(|c| c.live.iter().cloned()).collect()
+    }
+
+    /// How many clusters have a link.
+    pub(super) fn connected(&self) -> usize {
+        self.lock().values().filter(|c| !c.live.is_empty()).count()
+    }
+
+    /// Forgets a cluster that was removed.
+    pub(super) fn forget(&self, cluster: &ClusterUid) {
+        self.lock().remove(cluster);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterUid, Cluster>> {
+        self.clusters.lock().expect("no panic while it is held")
+    }
+}
+
+impl ClusterLink {
+    /// Counts a stream for as long as the guard lives.
+    pub(super) fn count_stream(self: &Arc<Self>) -> StreamGuard {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        StreamGuard(self.clone())
+    }
+
+    /// Streams open on it now.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+}
+
+/// One open stream of a link.
+#[derive(Debug)]
+pub(super) struct StreamGuard(Arc<ClusterLink>);
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}

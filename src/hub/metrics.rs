@@ -1,0 +1,157 @@
+//! What `/metrics` shows (Prometheus text). Labels come from fixed sets and from clusters that the operator named, never
+//! from what a client sends.
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RequestLabels {
+    cluster: Arc<str>,
+    verb: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct PhaseLabels {
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct DirectionLabels {
+    direction: &'static str,
+}
+
+/// One part of a request's way through the hub.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Phase {
+    /// From the whole head to the decision.
+    Decide,
+    /// Until the agent granted a stream.
+    Open,
+    /// From the head on the link to the head of the answer.
+    Answer,
+}
+
+/// Where a request's bytes go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Toward {
+    /// To the cluster.
+    Cluster,
+    /// To the client.
+    Client,
+}
+
+/// All metrics of the hub.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    phases: Family<PhaseLabels, Histogram>,
+    bytes: Family<DirectionLabels, Counter>,
+    /// Links with a served agent.
+    pub links: Gauge,
+    /// Streams of requests that are under way.
+    pub streams: Gauge,
+    links_refused: Counter,
+    requests_refused: Counter,
+    truncated: Counter,
+    clusters: Gauge<i64, std::sync::atomic::AtomicI64>,
+    started: Gauge<f64, AtomicU64>,
+}
+
+impl Metrics {
+    /// Fresh metrics; `now` is the Unix time of the start in seconds.
+    pub(super) fn new(now: f64) -> Self {
+        let phases = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
+        let metrics = Self {
+            registry: Registry::with_prefix("roadstead"),
+            requests: Family::default(),
+            phases: Family::new_with_constructor(phases),
+            bytes: Family::default(),
+            links: Gauge::default(),
+            streams: Gauge::default(),
+            links_refused: Counter::default(),
+            requests_refused: Counter::default(),
+            truncated: Counter::default(),
+            clusters: Gauge::default(),
+            started: Gauge::default(),
+        };
+        metrics.started.set(now);
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register("requests", "Requests to clusters that were answered", self.requests.clone());
+        r.register_with_unit("request_phase", "Parts of a request's way", Unit::Seconds, self.phases.clone());
+        r.register_with_unit("proxied", "Body bytes of requests and answers", Unit::Bytes, self.bytes.clone());
+        r.register("links", "Links with an agent that said hello", self.links.clone());
+        r.register("streams", "Requests to clusters that are under way", self.streams.clone());
+        r.register("links_refused", "Agents that were not admitted", self.links_refused.clone());
+        r.register("requests_refused", "Requests refused before they had a meaning", self.requests_refused.clone());
+        r.register("answers_truncated", "Answers that were cut and shown as cut", self.truncated.clone());
+        r.register("clusters", "Clusters that may join", self.clusters.clone());
+        r.register_with_unit("start_time", "Unix time of the start", Unit::Seconds, self.started.clone());
+        self
+    }
+
+    /// Counts an answered request.
+    pub(super) fn request(&self, cluster: &Arc<str>, verb: &'static str, code: u16) {
+        self.requests.get_or_create(&RequestLabels { cluster: cluster.clone(), verb, code }).inc();
+    }
+
+    /// Records how long a part of a request took.
+    pub(super) fn phase(&self, phase: Phase, took: Duration) {
+        let phase = match phase {
+            Phase::Decide => "decide",
+            Phase::Open => "open",
+            Phase::Answer => "answer",
+        };
+        self.phases.get_or_create(&PhaseLabels { phase }).observe(took.as_secs_f64());
+    }
+
+    /// Counts body bytes.
+    pub(super) fn bytes(&self, toward: Toward, n: usize) {
+        let direction = match toward {
+            Toward::Cluster => "to_cluster",
+            Toward::Client => "to_client",
+        };
+        self.bytes.get_or_create(&DirectionLabels { direction }).inc_by(n as u64);
+    }
+
+    /// Counts an agent that was not admitted.
+    pub(super) fn refused_link(&self) {
+        self.links_refused.inc();
+    }
+
+    /// Counts a request that was refused before it had a meaning.
+    pub(super) fn refused_request(&self) {
+        self.requests_refused.inc();
+    }
+
+    /// Counts an answer that was cut.
+    pub(super) fn truncated(&self) {
+        self.truncated.inc();
+    }
+
+    /// The text for Prometheus.
+    pub(super) fn render(&self, clusters: usize) -> String {
+        self.clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a String takes all");
+        text
+    }
+}

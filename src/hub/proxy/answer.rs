@@ -1,0 +1,110 @@
+//! The answer's head from the agent, and the response that the client gets for it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::CONNECTION};
+use prost::Message;
+
+use super::{
+    ClusterLink, Hub, Judged, ProxyBody, Upload,
+    body::LinkBody,
+    cut::Cut,
+    failure::{Failed, Hop},
+};
+use crate::{
+    k8s::{RecordTracker, ResponseContext, Status, sanitise_response},
+    transport::RecvHalf,
+    wire::{
+        Frame,
+        generated::{Failure, ResponseHead},
+    },
+};
+
+/// An answer whose head is here and whose body is not.
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) recv: RecvHalf,
+}
+
+/// Waits for the head of the answer.
+pub(super) async fn await_head(mut recv: RecvHalf) -> Result<Answered, Failed> {
+    let mut dispatched = false;
+    loop {
+        match recv.frame().await {
+            Ok(Some(Frame::Dispatched)) => dispatched = true,
+            Ok(Some(Frame::Head(bytes))) => return decode(bytes, recv),
+            Ok(Some(Frame::Error(bytes))) => {
+                let mut failure = Failure::decode(bytes).unwrap_or_default();
+                // The agent cannot take back what it said.
+                failure.dispatched |= dispatched;
+                return Err(Failed::told(failure));
+            }
+            Ok(_) => return Err(Failed::invalid(Hop::Agent, "the agent's answer has no head")),
+            Err(error) => return Err(Failed::lost(Hop::Link, error.to_string())),
+        }
+    }
+}
+
+/// The head of a cluster's answer is hostile input: it must be a status that can be passed on, and valid headers (T104).
+fn decode(bytes: Bytes, recv: RecvHalf) -> Result<Answered, Failed> {
+    let invalid = |what: &str| Failed::invalid(Hop::Agent, format!("{what} in the answer's head is not valid"));
+    let head = ResponseHead::decode(bytes).map_err(|_| invalid("protobuf"))?;
+    let status = u16::try_from(head.status).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.filter(|s| *s == StatusCode::SWITCHING_PROTOCOLS || !s.is_informational());
+    let status = status.filter(|s| s.as_u16() < 600).ok_or_else(|| invalid("status"))?;
+    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    for header in head.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| invalid("a header name"))?;
+        let value = HeaderValue::from_maybe_shared(header.value).map_err(|_| invalid("a header value"))?;
+        headers.append(name, value);
+    }
+    Ok(Answered { status, headers, recv })
+}
+
+/// The response for an answer that is no upgrade.
+pub(super) fn respond(
+    hub: &Arc<Hub>,
+    judged: Judged,
+    answered: Answered,
+    upload: Option<Upload>,
+    cut: Cut,
+    link: &Arc<ClusterLink>,
+) -> Result<Response<ProxyBody>, Status> {
+    let Answered { status, mut headers, recv } = answered;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failed::invalid(Hop::ApiServer, "101 without an upgrade").status(&judged));
+    }
+    clean(&mut headers, status, &judged)?;
+    if judged.upgrade.is_some() {
+        // What follows on this connection is not HTTP that anybody checked.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let watch = (status == StatusCode::OK).then(|| RecordTracker::for_response(&judged.info, &headers)).flatten();
+    let body = LinkBody {
+        hub: hub.clone(),
+        cluster: Arc::from(judged.cluster.name.as_str()),
+        recv: Some(recv),
+        cut,
+        upload,
+        stream: link.count_stream(),
+        watch,
+    };
+    let mut response = Response::new(ProxyBody::link(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+/// Drops and sets headers for the client; refuses answers that must not reach it.
+pub(super) fn clean(headers: &mut HeaderMap, status: StatusCode, judged: &Judged) -> Result<(), Status> {
+    let name = &judged.cluster.name;
+    let context = ResponseContext {
+        cluster_prefix: &format!("/clusters/{name}"),
+        streaming: judged.info.streaming(),
+        upgrade: judged.upgrade.as_ref(),
+    };
+    sanitise_response(headers, status, &context)
+        .map_err(|refused| refused.to_status(name).with_request_id(&judged.request_id))
+}

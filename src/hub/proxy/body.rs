@@ -1,0 +1,150 @@
+//! The body of an answer: from the link to the client, and never complete unless the agent said so.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use prost::Message;
+
+use super::{
+    Hub, Toward, Upload,
+    cut::Cut,
+    failure::{Failed, Hop},
+};
+use crate::{
+    hub::links::StreamGuard,
+    k8s::{Reason, RecordTracker, Status, error_event},
+    transport::RecvHalf,
+    wire::{self, generated::Failure},
+};
+
+/// An answer was cut; hyper cuts the client's connection or stream in turn.
+#[derive(Debug, thiserror::Error)]
+#[error("answer cut at the {hop}: {message}")]
+pub(crate) struct Truncated {
+    hop: &'static str,
+    message: String,
+}
+
+/// The body of an answer to a client.
+pub(crate) struct ProxyBody(Kind);
+
+enum Kind {
+    Full(Option<Bytes>),
+    Link(Box<LinkBody>),
+}
+
+/// What an answer's body holds on to until it ends.
+pub(super) struct LinkBody {
+    pub(super) hub: Arc<Hub>,
+    pub(super) cluster: Arc<str>,
+    pub(super) recv: Option<RecvHalf>,
+    pub(super) cut: Cut,
+    pub(super) upload: Option<Upload>,
+    pub(super) stream: StreamGuard,
+    /// Of a JSON watch: a failure is told in its own terms where a record ends.
+    pub(super) watch: Option<RecordTracker>,
+}
+
+impl ProxyBody {
+    /// Bytes of the hub itself.
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
+    }
+
+    /// Nothing.
+    pub(crate) fn empty() -> Self {
+        Self(Kind::Full(None))
+    }
+
+    pub(super) fn link(body: LinkBody) -> Self {
+        body.hub.metrics.streams.inc();
+        Self(Kind::Link(Box::new(body)))
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = Truncated;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        match &mut self.get_mut().0 {
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Link(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Link(body) => body.recv.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            // Content-Length, when there is one, is in the headers; hyper holds the body to it.
+            Kind::Link(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl LinkBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        if let Poll::Ready(reason) = self.cut.poll(cx) {
+            return self.fail(Hop::Hub, reason.as_str().to_owned());
+        }
+        let Some(recv) = &mut self.recv else { return Poll::Ready(None) };
+        match std::task::ready!(recv.poll_frame(cx)) {
+            Ok(Some(wire::Frame::Data(bytes))) => {
+                self.hub.metrics.bytes(Toward::Client, bytes.len());
+                if let Some(watch) = &mut self.watch {
+                    watch.feed(&bytes);
+                }
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Ok(Some(wire::Frame::Error(bytes))) => {
+                let failure = Failure::decode(bytes).unwrap_or_default();
+                self.fail(Failed::hop_of(&failure), failure.message)
+            }
+            Ok(Some(_)) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Ok(None) => {
+                self.recv = None;
+                self.upload = None;
+                Poll::Ready(None)
+            }
+            Err(error) => self.fail(Hop::Link, error.to_string()),
+        }
+    }
+
+    fn fail(&mut self, hop: Hop, message: String) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        self.recv = None;
+        self.upload = None;
+        self.hub.metrics.truncated();
+        tracing::info!(cluster = &*self.cluster, hop = hop.as_str(), message, "answer cut");
+        if let Some(watch) = self.watch.take()
+            && watch.at_boundary()
+        {
+            let text = format!("cluster {:?}: watch cut at the {}: {message}", self.cluster, hop.as_str());
+            let event = error_event(&Status::new(Reason::InternalError, text));
+            return Poll::Ready(Some(Ok(Frame::data(event))));
+        }
+        Poll::Ready(Some(Err(Truncated { hop: hop.as_str(), message })))
+    }
+}
+
+impl Drop for LinkBody {
+    fn drop(&mut self) {
+        self.hub.metrics.streams.dec();
+        let _ = &self.stream;
+    }
+}

@@ -1,0 +1,148 @@
+//! What failed, at which hop, and what the client may be promised: `Retry-After` says "not executed", so it is given only
+//! where that is certain or where running twice does no harm.
+
+use http::Response;
+
+use super::{Judged, ProxyBody};
+use crate::{
+    k8s::{Reason, Status},
+    transport::OpenError,
+    wire::generated::{Failure, FailureCode},
+};
+
+/// Where on its way a request failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Hop {
+    /// In the hub.
+    Hub,
+    /// Between hub and agent.
+    Link,
+    /// In the agent.
+    Agent,
+    /// Between agent and API server, or in the API server.
+    ApiServer,
+}
+
+impl Hop {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Hub => "hub",
+            Self::Link => "link between hub and agent",
+            Self::Agent => "agent",
+            Self::ApiServer => "API server",
+        }
+    }
+}
+
+/// Whether the API server may have run the request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Run {
+    /// Certainly not.
+    No,
+    /// Perhaps.
+    Unknown,
+}
+
+/// A request that failed before its answer began.
+#[derive(Debug)]
+pub(super) struct Failed {
+    reason: Reason,
+    hop: Hop,
+    run: Run,
+    message: String,
+}
+
+impl Failed {
+    /// The stream could not even be opened.
+    pub(super) fn not_sent(error: OpenError) -> Self {
+        let reason = match error {
+            OpenError::NoRoom => Reason::TooManyRequests,
+            OpenError::Lost(_) => Reason::ServiceUnavailable,
+        };
+        Self { reason, hop: Hop::Link, run: Run::No, message: error.to_string() }
+    }
+
+    /// The request's head does not fit the wire.
+    pub(super) fn head_too_large(bytes: usize) -> Self {
+        let message = format!("the request head takes {bytes} bytes, more than {}", crate::wire::MAX_PAYLOAD);
+        Self { reason: Reason::HeadTooLarge, hop: Hop::Hub, run: Run::Unknown, message }
+    }
+
+    /// The way broke once the request was on it. That the agent never said DISPATCHED proves nothing: its word may have
+    /// been lost with the link.
+    pub(super) fn lost(hop: Hop, message: impl Into<String>) -> Self {
+        Self { reason: Reason::BadGateway, hop, run: Run::Unknown, message: message.into() }
+    }
+
+    /// No head in time.
+    pub(super) fn late() -> Self {
+        let message = format!("no answer within {} s", crate::defaults::RESPONSE_HEAD.as_secs());
+        Self { reason: Reason::Timeout, hop: Hop::ApiServer, run: Run::Unknown, message }
+    }
+
+    /// The peer broke a rule: its answer cannot be passed on.
+    pub(super) fn invalid(hop: Hop, message: impl Into<String>) -> Self {
+        Self { reason: Reason::BadGateway, hop, run: Run::Unknown, message: message.into() }
+    }
+
+    /// What the agent says.
+    pub(super) fn told(failure: Failure) -> Self {
+        let (reason, hop) = meaning(failure.code());
+        let run = if failure.dispatched { Run::Unknown } else { Run::No };
+        Self { reason, hop, run, message: failure.message }
+    }
+
+    /// Which hop a failure of the agent's is about.
+    pub(super) fn hop_of(failure: &Failure) -> Hop {
+        meaning(failure.code()).1
+    }
+
+    /// What the client is told.
+    pub(super) fn status(self, judged: &Judged) -> Status {
+        let cluster = &judged.cluster.name;
+        // A request that only reads may run twice; one that may have run and writes must not.
+        let again = match (self.run, self.reason) {
+            (_, Reason::Forbidden | Reason::HeadTooLarge | Reason::Timeout) => None,
+            (Run::No, _) => Some(1),
+            (Run::Unknown, _) if judged.repeatable => Some(1),
+            (Run::Unknown, _) => None,
+        };
+        let reason = match self.reason {
+            Reason::BadGateway if again.is_some() => Reason::ServiceUnavailable,
+            reason => reason,
+        };
+        let outcome = match (self.run, judged.repeatable) {
+            (Run::No, _) => "it was not executed",
+            (Run::Unknown, true) => "it can be sent again",
+            (Run::Unknown, false) => "it may have been executed: look before you send it again",
+        };
+        let message = format!(
+            "cluster {cluster:?}: request failed at the {}: {}; {outcome} (request {})",
+            self.hop.as_str(),
+            self.message,
+            judged.request_id
+        );
+        Status::new(reason, message).with_retry_after(again.filter(|_| !judged.discovery))
+    }
+}
+
+/// The answer that means a failure of the agent's, and the hop it is about. No `_` arm.
+fn meaning(code: FailureCode) -> (Reason, Hop) {
+    match code {
+        FailureCode::Internal | FailureCode::Protocol => (Reason::BadGateway, Hop::Agent),
+        FailureCode::UpstreamUnreachable => (Reason::ServiceUnavailable, Hop::ApiServer),
+        FailureCode::UpstreamLost | FailureCode::UpstreamInvalid => (Reason::BadGateway, Hop::ApiServer),
+        FailureCode::UpstreamTimeout => (Reason::Timeout, Hop::ApiServer),
+        FailureCode::Refused => (Reason::Forbidden, Hop::Agent),
+        FailureCode::Overloaded => (Reason::TooManyRequests, Hop::Agent),
+    }
+}
+
+/// A `Status` as a response.
+pub(in crate::hub) fn respond(status: &Status) -> Response<ProxyBody> {
+    let parts = status.response_parts();
+    let mut response = Response::new(ProxyBody::full(parts.body));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = parts.headers;
+    response
+}

@@ -1,0 +1,202 @@
+//! The hub's life: start, serve, drain, end.
+
+mod files;
+mod grants;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use time::OffsetDateTime;
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Hub, admin,
+    directory::{Directory, DirectoryError},
+    gateway,
+    links::Links,
+    metrics::Metrics,
+    pki::{Pki, PkiError},
+    session,
+    settings::{PublicName, PublicUrl, Settings},
+};
+use crate::{
+    access::GrantsError,
+    defaults,
+    identity::tls::{TlsError, agent_listener, https_server},
+    store::{Embedded, OpenError, Store},
+    transport::{BindError, Listener, RestartKeys},
+    wire::{ALPN_LINK, CloseCode},
+};
+
+/// The hub cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file or directory of `--data`.
+    #[error("cannot use {path}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The store.
+    #[error("cannot open the store")]
+    Open(#[from] OpenError),
+    /// What the store holds.
+    #[error("cannot read the store")]
+    Directory(#[from] DirectoryError),
+    /// Authorities and certificates.
+    #[error("cannot set up the hub's certificates")]
+    Pki(#[from] PkiError),
+    /// TLS.
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
+    /// A TCP listener.
+    #[error("cannot listen on tcp {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The UDP listener.
+    #[error("cannot listen for links")]
+    Bind(#[from] BindError),
+    /// The grants file.
+    #[error("grants file {path}: {source}")]
+    Grants {
+        /// Which.
+        path: String,
+        /// Every fault in it.
+        source: GrantsError,
+    },
+}
+
+/// Runs a hub until `stop` is cancelled, then drains. `reload` is told to read the grants again.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(
+    settings: Settings,
+    stop: CancellationToken,
+    reload: tokio::sync::mpsc::Receiver<()>,
+) -> Result<(), RunError> {
+    let now = OffsetDateTime::now_utc();
+    files::prepare(&settings.data)?;
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(&settings.data.join("store.redb")).await?);
+    let listener = listen(settings.listen).await?;
+    let address = listener.local_addr().map_err(|source| RunError::Listen { address: settings.listen, source })?;
+    let admin = listen(settings.admin_listen).await?;
+    let public_url = settings.public_url.clone().unwrap_or_else(|| own_url(address));
+    let public_name = PublicName::of(&public_url);
+    let pki = Pki::load_or_create(&*store, &public_name, now).await?;
+    let links = agent_listener(pki.verifier.clone(), pki.link.clone(), ALPN_LINK)?;
+    let links = Listener::bind(address, Arc::new(links), RestartKeys::from_secret(&pki.restart_secret))?;
+    let https = https_server(pki.https.clone())?;
+    let directory = Directory::load(store).await?;
+    let known = grants::load(&settings.grants)?;
+    let hub = Arc::new(Hub {
+        public_url,
+        started: now,
+        directory,
+        grants: std::sync::RwLock::new(Arc::new(known)),
+        links: Links::default(),
+        pki,
+        metrics: Metrics::new(now.unix_timestamp() as f64),
+        tasks: TaskTracker::new(),
+        admin_tasks: TaskTracker::new(),
+        draining: CancellationToken::new(),
+    });
+    for (cluster, seen) in hub.directory.seen() {
+        hub.links.remember(cluster, seen);
+    }
+    files::publish(&hub, &settings.data, address, admin.local_addr().ok()).await?;
+    tracing::info!(url = %hub.public_url, %address, version = env!("CARGO_PKG_VERSION"), "hub listens");
+    let hub_ref = &hub;
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = gateway::serve(hub.clone(), listener, Arc::new(https)) => {}
+        () = accept_links(hub_ref, &links) => {}
+        () = admin::serve(hub.clone(), admin) => {}
+        () = grants::watch(hub_ref, settings.grants.clone(), reload) => {}
+        () = renew_leaves(hub_ref, &public_name) => {}
+    }
+    drain(&hub, &links).await;
+    Ok(())
+}
+
+/// Stop admitting, tell everyone, wait, cut.
+async fn drain(hub: &Arc<Hub>, links: &Listener) {
+    tracing::info!(links = hub.links.all().len(), "hub drains");
+    hub.draining.cancel();
+    hub.tasks.close();
+    let idle = async {
+        while hub.links.all().iter().any(|link| link.streams() > 0) {
+            tokio::time::sleep(defaults::DRAIN_POLL).await;
+        }
+    };
+    if timeout(defaults::DRAIN, idle).await.is_err() {
+        tracing::warn!("requests under way were cut");
+    }
+    links.close(CloseCode::Draining, defaults::CLOSE_GRACE).await;
+    if timeout(defaults::CLOSE_GRACE, hub.tasks.wait()).await.is_err() {
+        tracing::debug!(left = hub.tasks.len(), "client connections were cut");
+    }
+    tracing::info!("hub ended");
+}
+
+async fn accept_links(hub: &Arc<Hub>, links: &Listener) {
+    let room = Arc::new(Semaphore::new(defaults::HANDSHAKES));
+    while let Some(handshake) = links.accept().await {
+        if hub.draining.is_cancelled() {
+            handshake.refuse();
+            continue;
+        }
+        let busy = room.available_permits() < defaults::HANDSHAKES / 2;
+        if busy && !handshake.address_validated() {
+            handshake.retry();
+            continue;
+        }
+        let Ok(permit) = room.clone().try_acquire_owned() else {
+            handshake.refuse();
+            continue;
+        };
+        hub.tasks.spawn(session::serve(hub.clone(), handshake, permit));
+    }
+}
+
+async fn renew_leaves(hub: &Hub, public: &PublicName) {
+    loop {
+        tokio::time::sleep(defaults::HUB_LEAF / 2).await;
+        match hub.pki.renew_leaves(public, OffsetDateTime::now_utc()) {
+            Ok(()) => tracing::info!("the hub's own certificates were renewed"),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the hub's own certificates were not renewed"
+                );
+            }
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let listening = || -> io::Result<TcpListener> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restarted hub takes its port back at once.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(defaults::BACKLOG)
+    };
+    listening().map_err(|source| RunError::Listen { address, source })
+}
+
+fn own_url(address: SocketAddr) -> PublicUrl {
+    let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
+    PublicUrl { host, port: address.port() }
+}
