@@ -24,8 +24,9 @@ pub struct ClusterRef<'a> {
 /// Where a request acts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope<'a> {
-    /// Tells only which APIs there are: `/api`, `/apis`, `/openapi`, `/version`, `/healthz`. Every grant allows it, because
-    /// no client works without it, and Kubernetes shows it to every user (`system:discovery`).
+    /// Tells only which APIs there are (`/api`, `/apis`, `/openapi`, `/version`) or what the caller itself is and may do
+    /// (`SelfSubjectReview`, `SelfSubjectAccessReview`, `SelfSubjectRulesReview`). Every grant allows it, because no client works
+    /// without it, and Kubernetes gives it to every user (`system:discovery`, `system:basic-user`).
     Discovery,
     /// A path that is no resource and no discovery, such as `/metrics`.
     NonResource,
