@@ -197,10 +197,11 @@ impl Session {
             self.request_id
         );
         let status = Status::new(Reason::InternalError, text);
-        if let Ok(Ok(true)) = timeout(defaults::SESSION_LAST_WORD, self.say(&status, &mut read, &mut write)).await {
-            let _ = timeout(defaults::SESSION_GRACE, write.shutdown()).await;
+        match timeout(defaults::SESSION_LAST_WORD, self.say(&status, &mut read, &mut write)).await {
+            Ok(Ok(true)) | Err(_) => drop(timeout(defaults::SESSION_GRACE, write.shutdown()).await),
+            // Dropped without TLS close_notify: a client that was told nothing sees a broken connection, not an end.
+            Ok(Ok(false) | Err(_)) => {}
         }
-        // Else dropped without TLS close_notify: a client that was told nothing sees a broken connection, not an end.
     }
 
     /// Tells the client and listens until it closes: closing with its input unread would reset the connection, and it might
