@@ -170,6 +170,7 @@ const ROWS: &[Row] = &[
     ("alice", "pay-1", Read, "payment", "- elsewhere by payments-deploy"),
     ("alice", "pay-1", Read, "Payments", "- elsewhere by payments-deploy"),
     ("alice", "pay-1", Read, "x-payments", "- elsewhere by payments-deploy"),
+    ("alice", "pay-1", Read, "x-payments-eu", "- elsewhere by payments-deploy"),
     ("alice", "pay-1", Read, "kube-system", "- elsewhere by payments-deploy"),
     ("alice", "pay-1", Read, "", "- elsewhere by payments-deploy"),
     ("alice", "pay-1", Write, "", "- elsewhere by payments-deploy"),
