@@ -41,6 +41,8 @@ pub enum Scope<'a> {
 pub struct Request<'a> {
     /// The power it needs.
     pub capability: Capability,
+    /// A second power that the same grant must give, when the answer shows what the first does not cover.
+    pub also: Option<Capability>,
     /// Kubernetes verb, for messages only: the decision is by capability.
     pub verb: &'a str,
     /// Where it acts.
@@ -208,7 +210,8 @@ impl Grant {
             return Err(Miss::Cluster);
         }
         if request.scope != Scope::Discovery {
-            if !self.capabilities.contains(request.capability) {
+            let lacks = |power: &Capability| !self.capabilities.contains(*power);
+            if lacks(&request.capability) || request.also.is_some_and(|also| lacks(&also)) {
                 return Err(Miss::Capability);
             }
             if !self.covers(request.scope) {
