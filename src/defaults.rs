@@ -14,7 +14,7 @@ pub const HUB_STREAMS: u32 = 8;
 pub const HUB_STREAM_WINDOW: u32 = 1 << 20;
 
 /// Bytes of one link that the hub holds for all clients that do not read. When it is used up every stream of the
-/// cluster stops, so it is many times [`HUB_STREAM_WINDOW`], and slow readers are cut before ([`SLOW_READER`]).
+/// cluster stops, so it is many times [`HUB_STREAM_WINDOW`]: 60 clients may stop reading a large answer at once.
 pub const HUB_LINK_WINDOW: u32 = 64 << 20;
 
 /// Bytes that the hub holds unacknowledged towards one agent: requests are small, uploads are few.
