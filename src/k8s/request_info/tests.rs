@@ -1,3 +1,5 @@
+//! What requests mean to Kubernetes: as its own RequestInfo, form by form.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! SPDY sessions byte by byte: what the tracker knows of them, and the failure it injects.
+
 use flate2::{Compress, Compression, FlushCompress};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! WebSocket sessions byte by byte: what the tracker knows of them, and the failure it injects.
+
 use super::*;
 
 const STDOUT: &[u8] = &[0x82, 3, 1, b'h', b'i'];
