@@ -27,4 +27,4 @@ pub use spiffe::{ClusterUid, HubName, Role, SpiffeId, TrustDomain};
 pub use spki::SpkiSha256;
 pub use token::{SecretHash, Token, TokenId, TokenKind};
 pub use validity::validity;
-pub use verify::{AgentVerifier, HttpsVerifier, HubTrust, HubVerifier, VerifiedPeer};
+pub use verify::{AgentIdentity, AgentVerifier, HttpsVerifier, HubTrust, HubVerifier, VerifiedPeer};

@@ -14,3 +14,6 @@ pub use self::{
     link::{AcceptError, IncomingStream, Link, LinkEnd, LinkStats, OpenError},
     stream::{Priority, RecvError, RecvHalf, SendError, SendHalf},
 };
+
+#[cfg(test)]
+mod tests;

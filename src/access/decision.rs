@@ -181,7 +181,11 @@ impl Misses {
                 };
                 Denial::Namespace { namespace, grants }
             }
-            (1, _) => Denial::Capability { needed: request.capability, held: self.held, grants },
+            (1, _) => {
+                let missing = |power: &Capability| !self.held.contains(*power);
+                let needed = request.also.filter(|also| !missing(&request.capability) && missing(also));
+                Denial::Capability { needed: needed.unwrap_or(request.capability), held: self.held, grants }
+            }
             _ => Denial::Unseen,
         }
     }

@@ -24,8 +24,9 @@ pub struct ClusterRef<'a> {
 /// Where a request acts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope<'a> {
-    /// Tells only which APIs there are: `/api`, `/apis`, `/openapi`, `/version`, `/healthz`. Every grant allows it, because
-    /// no client works without it, and Kubernetes shows it to every user (`system:discovery`).
+    /// Tells only which APIs there are (`/api`, `/apis`, `/openapi`, `/version`) or what the caller itself is and may do
+    /// (`SelfSubjectReview`, `SelfSubjectAccessReview`, `SelfSubjectRulesReview`). Every grant allows it, because no client works
+    /// without it, and Kubernetes gives it to every user (`system:discovery`, `system:basic-user`).
     Discovery,
     /// A path that is no resource and no discovery, such as `/metrics`.
     NonResource,
@@ -40,6 +41,8 @@ pub enum Scope<'a> {
 pub struct Request<'a> {
     /// The power it needs.
     pub capability: Capability,
+    /// A second power that the same grant must give, when the answer shows what the first does not cover.
+    pub also: Option<Capability>,
     /// Kubernetes verb, for messages only: the decision is by capability.
     pub verb: &'a str,
     /// Where it acts.
@@ -207,7 +210,8 @@ impl Grant {
             return Err(Miss::Cluster);
         }
         if request.scope != Scope::Discovery {
-            if !self.capabilities.contains(request.capability) {
+            let lacks = |power: &Capability| !self.capabilities.contains(*power);
+            if lacks(&request.capability) || request.also.is_some_and(|also| lacks(&also)) {
                 return Err(Miss::Capability);
             }
             if !self.covers(request.scope) {

@@ -118,10 +118,11 @@ async fn prepare(head: Bytes, upstream: &Upstream) -> Result<Prepared, Fault> {
         TrafficClass::LongRunning => Priority::Streaming,
         TrafficClass::Bulk => Priority::Bulk,
     };
-    Ok(Prepared { request, upgrade, bodyless, repeatable, priority })
+    Ok(Prepared { request, class, upgrade, bodyless, repeatable, priority })
 }
 
 async fn serve_request(mut send: SendHalf, recv: RecvHalf, prepared: Prepared, upstream: &Upstream) {
+    let _counted = upstream.count(prepared.class);
     let stopped = send.stopped();
     tokio::pin!(stopped);
     let body = if prepared.bodyless { RequestBody::Empty } else { RequestBody::Link(recv) };
@@ -130,7 +131,7 @@ async fn serve_request(mut send: SendHalf, recv: RecvHalf, prepared: Prepared, u
         biased;
         // The client went away: dropping the request closes its connection, and the API server sees it.
         _ = &mut stopped => return,
-        answered = dispatch(&mut send, request, prepared.repeatable, upstream) => answered,
+        answered = dispatch(&mut send, request, (prepared.class, prepared.repeatable), upstream) => answered,
     };
     match answered {
         Ok(Some((response, lease))) => {
@@ -152,11 +153,13 @@ type Answered = (http::Response<hyper::body::Incoming>, super::upstream::Lease);
 async fn dispatch(
     send: &mut SendHalf,
     request: http::Request<RequestBody>,
-    repeatable: bool,
+    (class, repeatable): (TrafficClass, bool),
     upstream: &Upstream,
 ) -> Result<Option<Answered>, Fault> {
-    let lease =
-        upstream.lease().await.map_err(|error| Fault::before(FailureCode::UpstreamUnreachable, error.to_string()))?;
+    let lease = upstream
+        .lease(class)
+        .await
+        .map_err(|error| Fault::before(FailureCode::UpstreamUnreachable, error.to_string()))?;
     if !repeatable {
         send.queue(FrameKind::Dispatched, b"");
         match send.flush().await {

@@ -5,19 +5,20 @@
 mod body;
 mod connect;
 mod credential;
+mod h1;
+mod h2;
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::{HeaderValue, Request, Response};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
+use ::h2::Reason;
+use http::{HeaderValue, Request, Response, Uri, header::HOST, uri::PathAndQuery};
+use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::body::RequestBody;
 pub use self::connect::{ConnectError, SetupError};
 use self::{connect::Endpoint, credential::Credential};
-use crate::defaults;
+use crate::{defaults, wire::generated::TrafficClass};
 
 /// The API server did not answer a request.
 #[derive(Debug, thiserror::Error)]
@@ -34,19 +35,32 @@ pub(super) enum SendFailure {
 pub(super) struct Upstream {
     endpoint: Endpoint,
     credential: Credential,
-    idle: Mutex<Vec<Idle>>,
+    h1: h1::Pool,
+    h2: h2::Pool,
+    /// Requests of a kind that are under way.
+    short: AtomicUsize,
+    long: AtomicUsize,
     tasks: TaskTracker,
 }
 
-struct Idle {
-    sender: http1::SendRequest<RequestBody>,
-    since: Instant,
+/// A connection in use by one request, of either protocol.
+pub(super) struct Lease {
+    connection: Connection,
+    reused: bool,
 }
 
-/// A connection in use by one request.
-pub(super) struct Lease {
-    sender: http1::SendRequest<RequestBody>,
-    reused: bool,
+enum Connection {
+    H1(h1::Sender),
+    H2(h2::Stream),
+}
+
+/// Counts a request for as long as it lives.
+pub(super) struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Upstream {
@@ -58,7 +72,10 @@ impl Upstream {
         Ok(Self {
             endpoint: Endpoint::new(config)?,
             credential: Credential::new(config)?,
-            idle: Mutex::new(Vec::new()),
+            h1: h1::Pool::default(),
+            h2: h2::Pool::default(),
+            short: AtomicUsize::new(0),
+            long: AtomicUsize::new(0),
             tasks,
         })
     }
@@ -78,23 +95,37 @@ impl Upstream {
         self.endpoint.host.clone()
     }
 
-    /// A connection for one request: an idle one, or a new one.
-    pub(super) async fn lease(&self) -> Result<Lease, ConnectError> {
-        if let Some(sender) = self.take_idle() {
-            return Ok(Lease { sender, reused: true });
+    /// Counts a request of a class while it is under way.
+    pub(super) fn count(&self, class: TrafficClass) -> Counted<'_> {
+        let counter = match class {
+            TrafficClass::Short | TrafficClass::Bulk => &self.short,
+            TrafficClass::LongRunning => &self.long,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        Counted(counter)
+    }
+
+    /// A connection for one request. HTTP/1.1, which is faster for one request and for bulk, and where nobody's
+    /// cancellations break another's stream; HTTP/2 for what is small when much is under way, and for what would take too
+    /// many connections.
+    pub(super) async fn lease(&self, class: TrafficClass) -> Result<Lease, ConnectError> {
+        let shared = match class {
+            TrafficClass::Bulk => false,
+            TrafficClass::Short => self.short.load(Ordering::Relaxed) > defaults::UPSTREAM_SHORT_H1,
+            TrafficClass::LongRunning => self.long.load(Ordering::Relaxed) > defaults::UPSTREAM_LONG_H1,
+        };
+        if shared && let Some((stream, reused)) = self.h2.stream(&self.endpoint, class, &self.tasks).await? {
+            return Ok(Lease { connection: Connection::H2(stream), reused });
         }
-        self.fresh().await
+        match self.h1.take() {
+            Some(sender) => Ok(Lease { connection: Connection::H1(sender), reused: true }),
+            None => self.fresh().await,
+        }
     }
 
     async fn fresh(&self) -> Result<Lease, ConnectError> {
-        let io = self.endpoint.connect().await?;
-        let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(ConnectError::Http)?;
-        self.tasks.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection to the API server ended");
-            }
-        });
-        Ok(Lease { sender, reused: false })
+        let sender = h1::connect(&self.endpoint, &self.tasks).await?;
+        Ok(Lease { connection: Connection::H1(sender), reused: false })
     }
 
     /// Sends a request that can be repeated when `repeatable`; hands back the connection with the answer.
@@ -106,56 +137,70 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Lease), SendFailure> {
         loop {
             let spare = if repeatable { repeat(&request) } else { None };
-            let mut failure = match lease.sender.try_send_request(request).await {
+            let mut failure = match self.try_send(&mut lease, request).await {
                 Ok(response) => return Ok((response, lease)),
                 Err(failure) => failure,
             };
-            // An idle connection may have been closed while it lay there. Not sent, or harmless to send twice: again.
+            // A connection that lay idle may have been closed meanwhile, and HTTP/2 can say that it did not begin
+            // (RFC 9113 § 8.7). Not sent, or harmless to send twice: again, on a connection that is certainly alive.
             request = match (failure.take_message(), spare) {
                 (Some(unsent), _) if lease.reused => unsent,
-                (None, Some(copy)) if lease.reused => copy,
+                (None, Some(copy)) if lease.reused || refused(failure.error()) => copy,
                 _ => return Err(SendFailure::Lost(failure.into_error())),
             };
             lease = self.fresh().await?;
         }
     }
 
+    async fn try_send(
+        &self,
+        lease: &mut Lease,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match &mut lease.connection {
+            Connection::H1(sender) => {
+                if request.uri().authority().is_some() {
+                    let target = request.uri().path_and_query().cloned();
+                    *request.uri_mut() = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+                }
+                request.headers_mut().insert(HOST, self.host());
+                sender.try_send_request(request).await
+            }
+            Connection::H2(stream) => {
+                // The authority takes the place of Host (RFC 9113 § 8.3.1).
+                request.headers_mut().remove(HOST);
+                if let Some(absolute) = self.endpoint.absolute(request.uri()) {
+                    *request.uri_mut() = absolute;
+                }
+                stream.sender().try_send_request(request).await
+            }
+        }
+    }
+
     /// Sends an upgrade on a connection of its own, which is never used again (CVE-2018-1002105).
     pub(super) async fn send_upgrade(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendFailure> {
-        let io = self.endpoint.connect().await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(io))
-            .await
-            .map_err(|error| SendFailure::Connect(ConnectError::Http(error)))?;
-        self.tasks.spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "upgraded connection to the API server ended");
-            }
-        });
+        let mut sender = h1::connect_for_upgrade(&self.endpoint, &self.tasks).await?;
         sender.send_request(request).await.map_err(SendFailure::Lost)
     }
 
     /// Gives a connection back once its answer was read to the end.
     pub(super) fn give_back(&self, lease: Lease) {
-        if !lease.sender.is_closed() {
-            let mut idle = self.idle.lock().expect("no panic while it is held");
-            if idle.len() < defaults::UPSTREAM_IDLE_CONNECTIONS {
-                idle.push(Idle { sender: lease.sender, since: Instant::now() });
-            }
+        if let Connection::H1(sender) = lease.connection {
+            self.h1.put(sender);
         }
     }
+}
 
-    fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
-        let mut idle = self.idle.lock().expect("no panic while it is held");
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if since.elapsed() > defaults::UPSTREAM_IDLE {
-                // The rest of the stack is older still.
-                idle.clear();
-            } else if !sender.is_closed() && sender.is_ready() {
-                return Some(sender);
-            }
+/// Whether HTTP/2 says that the API server did nothing with the request.
+fn refused(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(h2) = inner.downcast_ref::<::h2::Error>() {
+            return h2.reason() == Some(Reason::REFUSED_STREAM);
         }
-        None
+        cause = inner.source();
     }
+    false
 }
 
 /// A second copy of a request without a body.
@@ -169,3 +214,6 @@ fn repeat(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     *copy.headers_mut() = request.headers().clone();
     Some(copy)
 }
+
+#[cfg(test)]
+mod tests;

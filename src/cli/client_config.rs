@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::Context;
@@ -12,19 +11,8 @@ use super::failure::{Code, Failure};
 use super::layers::{Given, Layers, Places, parse_file};
 use super::url::HubUrl;
 use super::{files, output};
+use crate::hub::api_types::ClientFile;
 use crate::identity::{Secret, Token, TokenKind};
-
-/// The client configuration as typed.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ClientFile {
-    hub: Option<String>,
-    ca_data: Option<String>,
-    token: Option<String>,
-    token_file: Option<PathBuf>,
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    token_expires: Option<OffsetDateTime>,
-}
 
 /// The file, found and read.
 pub(super) struct Found {
@@ -88,34 +76,25 @@ pub(super) fn settings(args: &ClientArgs, context: &mut Context<'_>) -> Result<C
     let hub = Places { flag: ("--hub", args.hub.clone()), env: "ROADSTEAD_HUB", file: ("hub", found.file.hub.clone()) };
     let hub = layers.given(hub);
     let hub = layers.required(hub, &format!("no hub is set: use --hub, ROADSTEAD_HUB or `hub:` in {shown}"));
-    let ca = ca(args, context, &found.file, &mut layers);
-    if ca.is_none() && layers.faults.iter().all(|fault| !fault.contains("CA")) {
-        let how =
-            "the hub's CA is not set, and the system's are never used: use --hub-ca, ROADSTEAD_HUB_CA or `caData:` in";
-        layers.faults.push(format!("{how} {shown}"));
-    }
-    let credential = match credential(&found, context) {
-        Ok(credential) => Some(credential),
-        Err(failure) => {
-            layers.faults.push(failure.to_string());
-            None
-        }
-    };
+    let ca = layers.noted(ca(args, context, &found, &shown));
+    let credential = layers.noted(credential(&found, context));
     let path = found.exists.then_some(found.path).flatten();
     let settings = hub.zip(ca).zip(credential);
     layers.finish(settings.map(|((hub, ca), credential)| ClientSettings { hub, ca, token: credential.token, path }))
 }
 
-fn ca(args: &ClientArgs, context: &Context<'_>, file: &ClientFile, layers: &mut Layers<'_>) -> Option<String> {
+fn ca(args: &ClientArgs, context: &Context<'_>, found: &Found, shown: &str) -> Result<String, Failure> {
     let from_env = || (context.env)("ROADSTEAD_HUB_CA").map(PathBuf::from);
-    let Some(path) = args.hub_ca.clone().or_else(from_env) else { return file.ca_data.clone() };
-    match files::read(&path) {
-        Ok(pem) => Some(pem),
-        Err(error) => {
-            layers.faults.push(format!("cannot read the hub's CA {}: {error}", path.display()));
-            None
-        }
+    if let Some(path) = args.hub_ca.clone().or_else(from_env) {
+        return files::read(&path).map_err(|error| {
+            Failure::because(Code::Failed, error, format!("cannot read the hub's CA {}", path.display()))
+        });
     }
+    found.file.ca_data.clone().ok_or_else(|| {
+        let how =
+            "the hub's CA is not set, and the system's are never used: use --hub-ca, ROADSTEAD_HUB_CA or `caData:` in";
+        Failure::new(Code::Usage, format!("{how} {shown}"))
+    })
 }
 
 /// The token: variable, then variable of a file, then configuration. Its end is known only from the configuration that holds it.
@@ -133,7 +112,7 @@ pub(super) fn credential(found: &Found, context: &Context<'_>) -> Result<Credent
         (Some(_), Some(_)) => {
             Err(Failure::new(Code::Usage, format!("{shown}: token and tokenFile are both set; keep one")))
         }
-        (Some(text), None) => of(text.clone(), &format!("{shown}: token"), file.token_expires),
+        (Some(text), None) => of(text.expose().to_owned(), &format!("{shown}: token"), file.token_expires),
         (None, Some(path)) => {
             let beside = found.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
             of(read_token(&beside.join(path))?, &path.display().to_string(), file.token_expires)

@@ -99,6 +99,7 @@ fn command(context: &Context<'_>) -> String {
 fn merge_into(path: &Path, ours: &Ours, args: &KubeconfigArgs, context: &mut Context<'_>) -> Result<(), Failure> {
     let shown = path.display().to_string();
     let failed = |error, act: &str| Failure::because(Code::Failed, error, format!("cannot {act} {shown}"));
+    files::make_folder_of(path).map_err(|error| failed(error, "make the directory of"))?;
     let lock = Lock::take(path).map_err(|error| {
         if error.kind() == std::io::ErrorKind::AlreadyExists {
             let lock = Lock::path_for(path);

@@ -89,6 +89,11 @@ impl<'a> Layers<'a> {
         self.parse(given)
     }
 
+    /// What was read elsewhere, with its failure kept as a fault.
+    pub(super) fn noted<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
+        result.map_err(|failure| self.faults.push(failure.to_string())).ok()
+    }
+
     /// The settings, if nothing was wrong with them. `None` without a fault cannot be: each absence made one.
     pub(super) fn finish<T>(self, settings: Option<T>) -> Result<T, Failure> {
         match settings {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -234,6 +235,28 @@ pub struct EnrolResponse {
     pub not_after: OffsetDateTime,
 }
 
+/// The client configuration file: the hub writes one for its first admin (`admin.yaml`), people write their own, the commands
+/// read both. YAML, mode 0600.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientFile {
+    /// URL of the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// PEM of the hub's CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_data: Option<String>,
+    /// Hub token, `rst_…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<SecretText>,
+    /// File of the token, relative to this one; instead of `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// When the token ends, if that is known: kubectl then asks for a new one in time.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub token_expires: Option<OffsetDateTime>,
+}
+
 /// The part of a Kubernetes `Status` that a client needs from an error.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 pub struct ErrorStatus {
@@ -304,6 +327,20 @@ mod tests {
         assert!(serde_json::from_value::<ClusterCreate>(json!({"name": "a", "label": {}})).is_err());
         assert!(serde_json::from_value::<TokenCreate>(json!({"user": "a", "isAdmin": true})).is_err());
         assert!(serde_json::from_value::<EnrolRequest>(json!({"token": "a", "csr": "", "name": "b"})).is_err());
+    }
+
+    #[test]
+    fn a_written_client_configuration_is_read_again() {
+        let file = ClientFile {
+            hub: Some("https://h:1".into()),
+            ca_data: Some("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n".into()),
+            token: Some(SecretText::from("rst_x".to_owned())),
+            token_file: None,
+            token_expires: Some(time::macros::datetime!(2026-11-22 20:00 UTC)),
+        };
+        let text = serde_saphyr::to_string(&file).unwrap();
+        assert!(text.contains("tokenExpires:") && !text.contains("tokenFile"), "{text}");
+        assert_eq!(serde_saphyr::from_str::<ClientFile>(&text).unwrap(), file);
     }
 
     #[test]

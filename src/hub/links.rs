@@ -11,6 +11,7 @@ use std::{
 use time::OffsetDateTime;
 
 use crate::{
+    defaults,
     identity::{ClusterUid, VerifiedPeer},
     transport::{Link, LinkEnd},
 };
@@ -24,8 +25,6 @@ pub(super) struct ClusterLink {
     pub peer: VerifiedPeer,
     /// What the agent said of itself.
     pub agent: AgentInfo,
-    /// Since when.
-    pub connected: OffsetDateTime,
     generation: u64,
     streams: AtomicUsize,
 }
@@ -72,17 +71,11 @@ impl Links {
     }
 
     /// Makes a link the one that serves its cluster.
-    pub(super) fn register(
-        &self,
-        link: Link,
-        peer: VerifiedPeer,
-        agent: AgentInfo,
-        now: OffsetDateTime,
-    ) -> Arc<ClusterLink> {
+    pub(super) fn register(&self, link: Link, peer: VerifiedPeer, agent: AgentInfo) -> Arc<ClusterLink> {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let cluster = peer.cluster().clone();
         let streams = AtomicUsize::new(0);
-        let link = Arc::new(ClusterLink { link, peer, agent, connected: now, generation, streams });
+        let link = Arc::new(ClusterLink { link, peer, agent, generation, streams });
         self.lock().entry(cluster).or_default().live.push(link.clone());
         link
     }
@@ -92,7 +85,8 @@ impl Links {
         let mut clusters = self.lock();
         if let Some(cluster) = clusters.get_mut(link.peer.cluster()) {
             cluster.live.retain(|l| l.generation != link.generation);
-            cluster.last_seen = Some(now);
+            // Of a silent peer the last sign of life was that long ago.
+            cluster.last_seen = Some(if end == LinkEnd::Silent { now - defaults::LINK_IDLE } else { now });
             cluster.end = Some(end);
         }
     }
@@ -105,7 +99,12 @@ impl Links {
         let clusters = self.lock();
         let Some(cluster) = clusters.get(cluster) else { return Err(Offline { last_seen: None, end: None }) };
         let alive = cluster.live.iter().rev().find(|l| l.link.end().is_none());
-        alive.cloned().ok_or_else(|| Offline { last_seen: cluster.last_seen, end: cluster.end.clone() })
+        alive.cloned().ok_or_else(|| {
+            // A link that just ended may not be taken out yet.
+            let ended = cluster.live.last().and_then(|l| l.link.end());
+            let last_seen = if ended.is_some() { Some(OffsetDateTime::now_utc()) } else { cluster.last_seen };
+            Offline { last_seen, end: ended.or_else(|| cluster.end.clone()) }
+        })
     }
 
     /// Every link of a cluster.
@@ -116,11 +115,6 @@ impl Links {
     /// Every link.
     pub(super) fn all(&self) -> Vec<Arc<ClusterLink>> {
         self.lock().values().flat_map(|c| c.live.iter().cloned()).collect()
-    }
-
-    /// How many clusters have a link.
-    pub(super) fn connected(&self) -> usize {
-        self.lock().values().filter(|c| !c.live.is_empty()).count()
     }
 
     /// Forgets a cluster that was removed.

@@ -103,7 +103,7 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         tracing::debug!(%error, "welcome not sent");
         return Err(SessionError::Ended(link.end().unwrap_or(LinkEnd::Here)));
     }
-    let link = hub.links.register(link.clone(), peer, agent, now);
+    let link = hub.links.register(link.clone(), peer, agent);
     // A cluster that was removed while its agent dialled must not slip in: look again, now that it is registered.
     if hub.directory.cluster_by_uid(&cluster.uid).is_none() {
         hub.links.unregister(&link, LinkEnd::Here, now);
@@ -127,7 +127,7 @@ async fn hello(link: &Link) -> Result<(Control, Hello), SessionError> {
 
 async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Cluster) {
     let address = link.link.remote_address();
-    tracing::info!(cluster = cluster.name, %address, agent = link.agent.version, "agent connected");
+    tracing::info!(cluster = cluster.name, %address, agent = link.agent.version, instance = link.agent.instance, "agent connected");
     remember(hub, cluster).await;
     let end = tokio::select! {
         biased;

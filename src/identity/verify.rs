@@ -7,6 +7,7 @@ mod agent;
 mod https;
 mod hub;
 mod leaf;
+mod own;
 mod trust;
 
 use std::{sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ pub use agent::{AgentVerifier, VerifiedPeer};
 pub use https::HttpsVerifier;
 pub use hub::{HubVerifier, LINK_SERVER_NAME};
 pub use leaf::LeafError;
+pub use own::{AgentIdentity, IdentityError};
 pub use trust::{HubTrust, TrustError};
 
 /// Most certificates in a presented chain: leaf, issuing certificate, root (security design § 5.2).

@@ -209,7 +209,7 @@ impl RequestInfo {
             Some(other) if nodes && resource.group.is_empty() && other != "status" => Capability::NodesProxy,
             Some("token") if resource.resource == "serviceaccounts" && !self.reads() => Capability::Secrets,
             _ if resource.resource == "secrets" && resource.group.is_empty() && self.reads() => Capability::Secrets,
-            None if self.verb == Verb::Create && resource.asks_about_self() => Capability::Read,
+            None if self.is_about_self() => Capability::Read,
             _ => by_method,
         }
     }
@@ -219,6 +219,11 @@ impl RequestInfo {
         let resource = self.resource.as_ref()?;
         let secrets = resource.resource == "secrets" && resource.group.is_empty();
         (secrets && !self.reads() && self.verb != Verb::Create).then_some(Capability::Secrets)
+    }
+
+    /// Whether this asks only about the caller itself (`kubectl auth whoami`, `can-i`).
+    pub fn is_about_self(&self) -> bool {
+        self.verb == Verb::Create && self.resource.as_ref().is_some_and(ResourceRequest::asks_about_self)
     }
 
     /// Whether this reads what the API server offers rather than what it holds; clients ask these first, and many times.

@@ -15,6 +15,9 @@ pub use websocket::WebSocketTracker;
 
 use super::{Status, Streaming, Upgrade};
 
+/// Most bytes of an unfinished frame that [`Tracker::ready`] holds back; container runtimes write 32 KiB at once.
+const MAX_HELD: usize = 64 * 1024;
+
 /// Whether the client already knows how its session ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
@@ -89,6 +92,19 @@ impl Tracker {
         }
     }
 
+    /// How many of the bytes that wait for the client to write now: whole frames, as long as what remains is small.
+    ///
+    /// Optional, and worth its 64 KiB: whoever writes only this much is always at a boundary when the stream is lost, so
+    /// the failure can be said in full and no part of a frame is shown.
+    pub fn ready(&self, pending: &[u8]) -> usize {
+        let whole = match &self.0 {
+            Kind::Opaque => pending.len(),
+            Kind::WebSocket(tracker) => tracker.whole_frames(pending),
+            Kind::Spdy(tracker) => tracker.whole_frames(pending),
+        };
+        if pending.len() - whole > MAX_HELD { pending.len() } else { whole }
+    }
+
     /// Bytes that were written to the client, in order; not what still waits in a buffer.
     pub fn feed_to_client(&mut self, bytes: &[u8]) {
         match &mut self.0 {
@@ -109,6 +125,9 @@ impl Tracker {
 
     /// What to send when the stream is lost now. After [`Outcome::Complete`] it only ends the session in order, and the
     /// result that the client has stands.
+    ///
+    /// Feed what was injected like everything else, and ask again when the client sends more while it is waited for: a
+    /// stream that it was just opening is then reset, instead of being waited for for 30 s.
     pub fn failure(&self, status: &Status) -> Injection {
         match &self.0 {
             Kind::Opaque => Injection::Abort,

@@ -73,7 +73,7 @@ fn common() -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .max_idle_timeout(Some(IdleTimeout::try_from(defaults::LINK_IDLE).expect("20 s fit a varint of milliseconds")))
+        .max_idle_timeout(Some(IdleTimeout::try_from(defaults::LINK_IDLE).expect("15 s fit a varint of milliseconds")))
         .initial_rtt(defaults::LINK_INITIAL_RTT)
         .mtu_discovery_config(Some(mtu))
         .datagram_receive_buffer_size(None);

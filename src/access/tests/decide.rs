@@ -170,6 +170,7 @@ const ROWS: &[Row] = &[
     ("alice", "pay-1", Read, "payment", "- elsewhere by payments-deploy"),
     ("alice", "pay-1", Read, "Payments", "- elsewhere by payments-deploy"),
     ("alice", "pay-1", Read, "x-payments", "- elsewhere by payments-deploy"),
+    ("alice", "pay-1", Read, "x-payments-eu", "- elsewhere by payments-deploy"),
     ("alice", "pay-1", Read, "kube-system", "- elsewhere by payments-deploy"),
     ("alice", "pay-1", Read, "", "- elsewhere by payments-deploy"),
     ("alice", "pay-1", Write, "", "- elsewhere by payments-deploy"),
@@ -205,7 +206,7 @@ fn decide(who: &str, cluster: &str, capability: Capability, place: &str, wish: O
     let grants: Grants = FILE.parse().unwrap();
     let labels = labels(cluster);
     let cluster = ClusterRef { uid: uid(cluster), name: cluster, labels: &labels };
-    let request = Request { capability, verb: "do", scope: scope(place) };
+    let request = Request { capability, also: None, verb: "do", scope: scope(place) };
     let decision = grants.decide(&subject(who), &cluster, &request, wish);
     let seen = grants.can_see(&subject(who), &cluster);
     assert_eq!(seen, decision != Decision::Deny(Denial::Unseen), "unseen is the answer just when nothing is granted");
@@ -279,7 +280,7 @@ fn the_cluster_always_learns_who_is_behind_a_request() {
 
 #[test]
 fn messages_say_what_is_missing_and_never_whether_an_unseen_cluster_exists() {
-    let request = Request { capability: Exec, verb: "create", scope: Scope::Namespace("payments") };
+    let request = Request { capability: Exec, also: None, verb: "create", scope: Scope::Namespace("payments") };
     let Decision::Deny(denial) = decide("alice", "pay-1", Exec, "payments", None) else { panic!() };
     let text = denial.message(&subject("alice"), "pay-1", &request);
     assert_eq!(
@@ -313,7 +314,7 @@ fn hundreds_of_grants_over_thousands_of_clusters_stay_in_microseconds() {
     let grants: Grants = file.join("---\n").parse().unwrap();
     let subject = subject("u7/g7,g3");
     let clusters: Vec<_> = (0..5000).map(|i| Labels::from([("env".into(), format!("e{}", i % 500))])).collect();
-    let request = Request { capability: Read, verb: "get", scope: Scope::Cluster };
+    let request = Request { capability: Read, also: None, verb: "get", scope: Scope::Cluster };
     let start = tokio::time::Instant::now();
     let allow = |labels: &&Labels| {
         let cluster = ClusterRef { uid: "u", name: "c", labels };
@@ -338,9 +339,28 @@ proptest! {
         let grants: Grants = FILE.parse().unwrap();
         let labels = Labels::new();
         let cluster = ClusterRef { uid: "u", name: "c", labels: &labels };
-        let request = Request { capability: Read, verb: "get", scope: Scope::Namespace(&place) };
+        let request = Request { capability: Read, also: None, verb: "get", scope: Scope::Namespace(&place) };
         if let Decision::Allow { identity, .. } = grants.decide(&subject, &cluster, &request, Some(&wish)) {
             prop_assert!(!identity.groups.iter().chain([&identity.user]).any(|name| is_reserved(name)));
         }
     }
+}
+
+#[test]
+fn two_powers_must_come_from_one_grant() {
+    let grant = |name: &str, powers: &str| {
+        format!(
+            "apiVersion: roadstead.dev/v1\nkind: Grant\nmetadata: {{name: {name}}}\nspec:\n  subjects: [{{user: 'token:a'}}]\n  \
+             clusters: {{all: true}}\n  as: {{groups: [{name}]}}\n  capabilities: [{powers}]\n"
+        )
+    };
+    let labels = Default::default();
+    let cluster = ClusterRef { uid: "u", name: "c", labels: &labels };
+    let subject = Subject::new("token", "a", &[] as &[&str]).unwrap();
+    let request = Request { capability: Write, also: Some(Secrets), verb: "patch", scope: Scope::Namespace("n") };
+    let apart: Grants = [grant("one", "write"), grant("two", "secrets")].join("---\n").parse().unwrap();
+    assert!(matches!(apart.decide(&subject, &cluster, &request, None), Decision::Deny(_)));
+    let one: Grants = [grant("one", "write"), grant("two", "write, secrets")].join("---\n").parse().unwrap();
+    let Decision::Allow { identity, .. } = one.decide(&subject, &cluster, &request, None) else { panic!("denied") };
+    assert_eq!(identity.groups, ["two"]);
 }

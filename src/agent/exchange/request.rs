@@ -10,12 +10,13 @@ use crate::{
     agent::upstream::Upstream,
     k8s,
     transport::Priority,
-    wire::generated::{FailureCode, Identity, RequestHead, Upgrade},
+    wire::generated::{FailureCode, Identity, RequestHead, TrafficClass, Upgrade},
 };
 
 /// A request that passed the agent's checks.
 pub(super) struct Prepared {
     pub(super) request: Request<()>,
+    pub(super) class: TrafficClass,
     pub(super) upgrade: bool,
     pub(super) bodyless: bool,
     pub(super) repeatable: bool,

@@ -2,7 +2,10 @@
 
 use std::{io, sync::Arc};
 
-use http::{HeaderValue, uri::Scheme};
+use http::{
+    HeaderValue, Uri,
+    uri::{Authority, Scheme},
+};
 use kube::client::ConfigExt;
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -58,10 +61,20 @@ pub enum ConnectError {
     Credential(String),
 }
 
+/// What a connection is to speak.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Protocol {
+    Http1,
+    /// If the API server does; else HTTP/1.1.
+    Http2,
+}
+
 pub(super) struct Endpoint {
     address: String,
     name: ServerName<'static>,
-    tls: TlsConnector,
+    authority: Authority,
+    http1: TlsConnector,
+    http2: TlsConnector,
     pub(super) host: HeaderValue,
     pub(super) base_path: String,
 }
@@ -81,22 +94,32 @@ impl Endpoint {
         let name = config.tls_server_name.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
         let mut tls = config.rustls_client_config().map_err(SetupError::Credential)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut tls2 = tls.clone();
+        tls2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
             address: format!("{host}:{}", authority.port_u16().unwrap_or(443)),
             name: ServerName::try_from(name).map_err(|_| bad())?,
-            tls: TlsConnector::from(Arc::new(tls)),
+            authority: authority.clone(),
+            http1: TlsConnector::from(Arc::new(tls)),
+            http2: TlsConnector::from(Arc::new(tls2)),
             host: HeaderValue::from_str(authority.as_str()).map_err(|_| bad())?,
             base_path: url.path().trim_end_matches('/').to_owned(),
         })
     }
 
-    pub(super) async fn connect(&self) -> Result<TlsStream<TcpStream>, ConnectError> {
-        timeout(defaults::UPSTREAM_CONNECT, self.tcp_and_tls())
+    /// `target` as HTTP/2 wants it, with scheme and authority.
+    pub(super) fn absolute(&self, target: &Uri) -> Option<Uri> {
+        let target = target.path_and_query()?.clone();
+        Uri::builder().scheme(Scheme::HTTPS).authority(self.authority.clone()).path_and_query(target).build().ok()
+    }
+
+    pub(super) async fn connect(&self, protocol: Protocol) -> Result<TlsStream<TcpStream>, ConnectError> {
+        timeout(defaults::UPSTREAM_CONNECT, self.tcp_and_tls(protocol))
             .await
             .unwrap_or_else(|_| Err(ConnectError::Timeout { address: self.address.clone() }))
     }
 
-    async fn tcp_and_tls(&self) -> Result<TlsStream<TcpStream>, ConnectError> {
+    async fn tcp_and_tls(&self, protocol: Protocol) -> Result<TlsStream<TcpStream>, ConnectError> {
         let tcp_error = |source| ConnectError::Tcp { address: self.address.clone(), source };
         let tcp = TcpStream::connect(&self.address).await.map_err(tcp_error)?;
         tcp.set_nodelay(true).map_err(tcp_error)?;
@@ -105,7 +128,11 @@ impl Endpoint {
             .with_interval(defaults::UPSTREAM_KEEP_ALIVE)
             .with_retries(3);
         SockRef::from(&tcp).set_tcp_keepalive(&keep_alive).map_err(tcp_error)?;
-        let tls = self.tls.connect(self.name.clone(), tcp).await;
+        let connector = match protocol {
+            Protocol::Http1 => &self.http1,
+            Protocol::Http2 => &self.http2,
+        };
+        let tls = connector.connect(self.name.clone(), tcp).await;
         tls.map_err(|source| ConnectError::Tls { address: self.address.clone(), source })
     }
 }

@@ -124,7 +124,7 @@ fn kubeconfig_is_printed_or_merged_with_an_exec_plugin_and_no_token() {
     assert_eq!((&exec["args"], &exec["interactiveMode"]), (&json!(["credential"]), &json!("Never")));
     assert_eq!(exec["env"], json!([{"name": "ROADSTEAD_CONFIG", "value": config}]));
     assert!(!ran.out.contains("jwt"), "no token is stored");
-    let path = folder.path().join("kubeconfig");
+    let path = folder.path().join("not/yet/kubeconfig");
     let line = format!("kubeconfig --cluster a --file {}", path.display());
     assert_eq!(roadstead(&line, &env).code, 0);
     let first = std::fs::metadata(&path).unwrap();

@@ -10,10 +10,7 @@ use super::{Caller, Hub, ProxyBody, failure::respond};
 use crate::{
     access::{self, Decision, Identity, Scope},
     hub::directory::Cluster,
-    k8s::{
-        Capability, Impersonation, ProxyTarget, Reason, RequestInfo, SanitisedRequest, Status, Upgrade, Verb,
-        sanitise_request,
-    },
+    k8s::{Impersonation, ProxyTarget, Reason, RequestInfo, SanitisedRequest, Status, Upgrade, Verb, sanitise_request},
     wire::generated::{self as wire, Extra, Header, RequestHead, TrafficClass},
 };
 
@@ -84,19 +81,15 @@ pub(super) fn judge(hub: &Hub, caller: &Caller, request: &Request<Incoming>) -> 
     let cluster = hub.directory.cluster(name);
     let question = access::Request {
         capability: info.capability(upgrades),
+        also: info.also_requires(),
         verb: info.effective_verb(upgrades).as_str(),
         scope: scope(&info),
     };
     let wish = requested.as_ref().map(wish);
     let subject = &caller.principal.subject;
-    let decide = |question: &access::Request<'_>| match &cluster {
-        Some(cluster) => hub.grants().decide(subject, &cluster.reference(), question, wish.as_ref()),
+    let decision = match &cluster {
+        Some(cluster) => hub.grants().decide(subject, &cluster.reference(), &question, wish.as_ref()),
         None => Decision::Deny(access::Denial::Unseen),
-    };
-    let second = info.also_requires().map(|capability: Capability| access::Request { capability, ..question });
-    let decision = match second.as_ref().map(decide) {
-        Some(Decision::Deny(denial)) => Decision::Deny(denial),
-        _ => decide(&question),
     };
     let (identity, cluster) = match (decision, cluster) {
         (Decision::Allow { identity, .. }, Some(cluster)) => (identity, cluster),
@@ -130,7 +123,7 @@ fn denied(
 }
 
 fn scope(info: &RequestInfo) -> Scope<'_> {
-    if info.is_discovery() {
+    if info.is_discovery() || info.is_about_self() {
         Scope::Discovery
     } else {
         info.resource().map_or(Scope::NonResource, |r| r.namespace.as_deref().map_or(Scope::Cluster, Scope::Namespace))

@@ -35,8 +35,11 @@ fn status(offline: &Offline, judged: &Judged) -> Status {
         judged.cluster.name, judged.cluster.name, judged.request_id
     );
     // Discovery is tried five times over by kubectl itself, and an agent that was stopped is not expected.
-    let stopped = matches!(offline.end, Some(LinkEnd::Peer(CloseCode::Normal | CloseCode::Revoked) | LinkEnd::Here));
-    let expected = age.is_some_and(|age| age < EXPECTED_BACK) && !stopped && !judged.discovery;
+    let gone = match offline.end {
+        Some(LinkEnd::Peer(CloseCode::Normal | CloseCode::Revoked) | LinkEnd::Here | LinkEnd::Silent) => true,
+        Some(LinkEnd::Peer(_) | LinkEnd::Restarted | LinkEnd::Transport(_)) | None => false,
+    };
+    let expected = age.is_some_and(|age| age < EXPECTED_BACK) && !gone && !judged.discovery;
     Status::new(Reason::ServiceUnavailable, message)
         .with_retry_after(expected.then_some(1))
         .with_cause("AgentNotConnected", "no live link to the cluster's agent")

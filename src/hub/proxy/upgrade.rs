@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::BytesMut;
 use http::{Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -138,25 +139,43 @@ impl Session {
         }
     }
 
+    /// Writes whole frames of the session's protocol, so that whatever happens next can be said behind them.
     async fn to_client(&self, mut recv: RecvHalf, write: &mut WriteHalf<ClientIo>) -> Down {
+        let mut held = BytesMut::new();
         loop {
             match recv.frame().await {
                 Ok(Some(Frame::Data(bytes))) => {
                     self.hub.metrics.bytes(Toward::Client, bytes.len());
-                    if write.write_all(&bytes).await.is_err() || write.flush().await.is_err() {
+                    held.extend_from_slice(&bytes);
+                    let whole = self.lock().ready(&held);
+                    if self.write(write, &held.split_to(whole)).await.is_err() {
                         return Down::ClientGone;
                     }
-                    self.lock().feed_to_client(&bytes);
                 }
                 Ok(Some(Frame::Error(bytes))) => {
                     let failure = Failure::decode(bytes).unwrap_or_default();
                     return Down::Cut(Failed::hop_of(&failure), failure.message);
                 }
                 Ok(Some(_)) => {}
-                Ok(None) => return Down::End,
+                // Half a frame at the end is the API server's own, and the client's to judge.
+                Ok(None) => {
+                    return match self.write(write, &held).await {
+                        Ok(()) => Down::End,
+                        Err(_) => Down::ClientGone,
+                    };
+                }
                 Err(error) => return Down::Cut(Hop::Link, error.to_string()),
             }
         }
+    }
+
+    async fn write(&self, write: &mut WriteHalf<ClientIo>, bytes: &[u8]) -> std::io::Result<()> {
+        if !bytes.is_empty() {
+            write.write_all(bytes).await?;
+            write.flush().await?;
+            self.lock().feed_to_client(bytes);
+        }
+        Ok(())
     }
 
     async fn end(&self, down: Down, mut read: ReadHalf<ClientIo>, mut write: WriteHalf<ClientIo>) {
@@ -177,18 +196,31 @@ impl Session {
             hop.as_str(),
             self.request_id
         );
-        let injection = self.lock().failure(&Status::new(Reason::InternalError, text));
-        if let Injection::Bytes(bytes) = injection {
-            let say = async {
-                write.write_all(&bytes).await?;
-                write.flush().await?;
-                write.shutdown().await?;
-                // Closing with input unread would reset the connection, and the client might lose what it was told.
-                tokio::io::copy(&mut read, &mut tokio::io::sink()).await
-            };
-            let _ = timeout(defaults::SESSION_GRACE, say).await;
+        let status = Status::new(Reason::InternalError, text);
+        match timeout(defaults::SESSION_LAST_WORD, self.say(&status, &mut read, &mut write)).await {
+            Ok(Ok(true)) | Err(_) => drop(timeout(defaults::SESSION_GRACE, write.shutdown()).await),
+            // Dropped without TLS close_notify: a client that was told nothing sees a broken connection, not an end.
+            Ok(Ok(false) | Err(_)) => {}
         }
-        // Dropped without TLS close_notify: a client that was told nothing sees a broken connection, not an end.
+    }
+
+    /// Tells the client and listens until it closes: closing with its input unread would reset the connection, and it might
+    /// lose what it was told. What it opens meanwhile is answered, too. `false` when nothing can be said.
+    async fn say(
+        &self,
+        status: &Status,
+        read: &mut ReadHalf<ClientIo>,
+        write: &mut WriteHalf<ClientIo>,
+    ) -> std::io::Result<bool> {
+        let mut buf = vec![0; READ];
+        loop {
+            let Injection::Bytes(bytes) = self.lock().failure(status) else { return Ok(false) };
+            self.write(write, &bytes).await?;
+            match read.read(&mut buf).await? {
+                0 => return Ok(true),
+                n => self.lock().feed_from_client(&buf[..n]),
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Tracker> {

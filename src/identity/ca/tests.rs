@@ -1,3 +1,5 @@
+//! Each kind of certificate is what its document in `certs/` says, and an authority refuses what it must not sign.
+
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
 use time::macros::datetime;
 use x509_parser::{

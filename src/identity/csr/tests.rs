@@ -1,3 +1,5 @@
+//! A request gives its public key after its signature was checked, and nothing else.
+
 use proptest::prelude::*;
 use rcgen::{CertificateParams, PublicKeyData};
 

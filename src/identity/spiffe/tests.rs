@@ -1,3 +1,5 @@
+//! Which texts are names, and that a name is compared whole.
+
 use proptest::prelude::*;
 use time::macros::datetime;
 

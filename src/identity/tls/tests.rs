@@ -1,3 +1,5 @@
+//! Whole handshakes between agents and hubs in memory: who is let in, and with which protocol.
+
 use rustls::{AlertDescription, Error, HandshakeKind, NamedGroup, ProtocolVersion, pki_types::CertificateDer};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which texts are tokens, and that their secret shows nowhere.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -61,6 +61,7 @@ pub(super) struct Leaf {
     pub(super) id: SpiffeId,
     pub(super) serial: Serial,
     pub(super) spki_sha256: SpkiSha256,
+    pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
 }
 
@@ -72,23 +73,29 @@ impl Leaf {
         trust_domain: &TrustDomain,
         max_life: Duration,
     ) -> Result<Self, LeafError> {
+        let leaf = Self::read_any(der, purpose, max_life)?;
+        if leaf.id.trust_domain != *trust_domain {
+            return Err(LeafError::TrustDomain(leaf.id.trust_domain));
+        }
+        Ok(leaf)
+    }
+
+    /// The same for whatever trust domain it names.
+    pub(super) fn read_any(der: &CertificateDer<'_>, purpose: Purpose, max_life: Duration) -> Result<Self, LeafError> {
         let (rest, cert) = X509Certificate::from_der(der).map_err(|_| LeafError::Encoding)?;
         if !rest.is_empty() || cert.version() != X509Version::V3 || cert.extensions_map().is_err() {
             return Err(LeafError::Encoding);
         }
         check_usage(&cert, purpose)?;
         let id: SpiffeId = only_uri(&cert)?.parse()?;
-        if id.trust_domain != *trust_domain {
-            return Err(LeafError::TrustDomain(id.trust_domain));
-        }
         let (not_before, not_after) =
             (cert.validity().not_before.to_datetime(), cert.validity().not_after.to_datetime());
         let life = Duration::try_from(not_after - not_before).unwrap_or(Duration::ZERO);
-        if life > max_life + BACKDATE {
+        if life > max_life.saturating_add(BACKDATE) {
             return Err(LeafError::Life(life));
         }
         let serial = Serial::from_der_bytes(cert.raw_serial()).ok_or(LeafError::Serial)?;
-        Ok(Self { id, serial, spki_sha256: SpkiSha256::of(cert.public_key().raw), not_after })
+        Ok(Self { id, serial, spki_sha256: SpkiSha256::of(cert.public_key().raw), not_before, not_after })
     }
 }
 

@@ -1,3 +1,5 @@
+//! What becomes of the headers of requests and responses, and who may speak for whom.
+
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 use proptest::prelude::*;

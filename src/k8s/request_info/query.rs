@@ -23,7 +23,7 @@ impl ListOptions {
                 "watch" => watch |= !(value.eq_ignore_ascii_case("false") || value == "0"),
                 "fieldSelector" => selectors.push(value),
                 // One option that does not decode makes the API server forget the name.
-                "limit" | "timeoutSeconds" => readable &= value.is_empty() || value.parse::<i64>().is_ok(),
+                "limit" | "timeoutSeconds" => readable &= value.parse::<i64>().is_ok(),
                 _ => {}
             }
         }
@@ -125,7 +125,9 @@ mod tests {
             ("fieldSelector=metadata.name%3Da%3Db", None),
             ("fieldSelector=metadata.name%3Dweb,junk", None),
             ("fieldSelector=metadata.name%3Da&fieldSelector=metadata.name%3Da", None),
+            ("fieldSelector=metadata.name%3Da&limit=5", Some("a")),
             ("fieldSelector=metadata.name%3Da&limit=x", None),
+            ("fieldSelector=metadata.name%3Da&limit=", None),
             ("fieldselector=metadata.name%3Da", None),
         ] {
             assert_eq!(ListOptions::parse(query).name.as_deref(), name, "{query}");

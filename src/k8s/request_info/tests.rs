@@ -1,3 +1,5 @@
+//! What requests mean to Kubernetes: as its own RequestInfo, form by form.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -60,6 +62,13 @@ fn requests_are_read_as_the_api_server_reads_them() {
         ("GET", "/", "get /"),
     ] {
         assert_eq!(line(&info(method, raw)), expected, "{method} {raw}");
+    }
+}
+
+#[test]
+fn traffic_of_real_clients_is_understood() {
+    for raw in include_str!("../target/corpus.txt").lines() {
+        assert_eq!(info("GET", raw).method(), Method::GET, "{raw}");
     }
 }
 

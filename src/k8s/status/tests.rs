@@ -1,3 +1,5 @@
+//! Each Status is what kubectl shows: its code, its reason, its words.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

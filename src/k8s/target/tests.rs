@@ -1,3 +1,5 @@
+//! Which targets pass the strict gate; the corpus beside it says what becomes of each form.
+
 use proptest::prelude::*;
 
 use super::TargetError as E;

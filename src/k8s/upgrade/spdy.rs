@@ -90,6 +90,21 @@ impl SpdyTracker {
         }
     }
 
+    /// How many of the bytes end with a frame; all of them if they cannot be followed.
+    pub(super) fn whole_frames(&self, bytes: &[u8]) -> usize {
+        let (mut probe, mut rest, mut whole) = (self.to_client.clone(), bytes, 0);
+        while !rest.is_empty() {
+            let (step, after) = probe.step(rest);
+            rest = after;
+            match step {
+                Step::Head | Step::Frame { last: false, .. } => {}
+                Step::Frame { last: true, .. } => whole = bytes.len() - rest.len(),
+                Step::Malformed => return bytes.len(),
+            }
+        }
+        if self.off { bytes.len() } else { whole }
+    }
+
     /// Complete once a result passed on the error stream; before `v4`, once that stream ended.
     pub fn outcome(&self) -> Outcome {
         let done = match self.format {

@@ -1,3 +1,5 @@
+//! What the trackers of upgraded sessions have in common.
+
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 

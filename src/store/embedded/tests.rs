@@ -1,3 +1,5 @@
+//! The embedded store beyond the contract: crashes, damage, and who may open it.
+
 use std::{
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,

@@ -42,7 +42,7 @@ pub(super) enum Step<'a> {
 }
 
 /// Where in its sequence of frames one direction is.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Cursor {
     head: [u8; HEAD],
     have: usize,

@@ -1,3 +1,5 @@
+//! SPDY sessions byte by byte: what the tracker knows of them, and the failure it injects.
+
 use flate2::{Compress, Compression, FlushCompress};
 
 use super::*;
@@ -201,4 +203,27 @@ fn how_bytes_are_cut_makes_no_difference() {
         assert_eq!(tracker.outcome(), Outcome::Complete, "chunks of {size}");
         assert_eq!(bytes(tracker.failure(&lost())), [data(1, 1, &[]), data(3, 1, &[])].concat());
     }
+}
+
+#[test]
+fn only_whole_frames_are_ready() {
+    let all = [data(5, 0, b"abc"), PING.to_vec(), data(1, 1, &[])].concat();
+    for (pending, ready) in [(0, 0), (7, 0), (8, 0), (11, 11), (22, 11), (23, 23), (30, 23), (31, 31)] {
+        assert_eq!(v4().ready(&all[..pending]), ready, "{pending}");
+    }
+    assert_eq!(v4().ready(&[0x80, 2, 0, 1, 0, 0, 0, 0, 1]), 9);
+}
+
+/// kubectl opens one stream after the other; the next may be on its way when the session is lost.
+#[test]
+fn a_stream_opened_after_the_failure_is_reset() {
+    let mut tracker = exec(&Upgrade::Spdy, "x-stream-protocol-version", "v4.channel.k8s.io");
+    let (mut client, mut server) = (Peer::new(), Peer::new());
+    tracker.feed_from_client(&client.open(1, "error"));
+    tracker.feed_to_client(&server.accept(1));
+    let injected = bytes(tracker.failure(&lost()));
+    tracker.feed_to_client(&injected);
+    assert_eq!(bytes(tracker.failure(&lost())), b"");
+    tracker.feed_from_client(&client.open(3, "stdout"));
+    assert_eq!(bytes(tracker.failure(&lost())), reset(3, 6));
 }

@@ -1,3 +1,5 @@
+//! WebSocket sessions byte by byte: what the tracker knows of them, and the failure it injects.
+
 use super::*;
 
 const STDOUT: &[u8] = &[0x82, 3, 1, b'h', b'i'];
@@ -99,4 +101,18 @@ fn how_bytes_are_cut_makes_no_difference() {
         assert_eq!(tracker.outcome(), Outcome::Complete, "chunks of {size}");
         assert_eq!(bytes(tracker.failure(&lost())), CLOSE, "chunks of {size}");
     }
+}
+
+#[test]
+fn only_whole_messages_are_ready() {
+    let all = [STDOUT, PING, RESULT].concat();
+    for (pending, ready) in [(0, 0), (1, 0), (4, 0), (5, 5), (8, 5), (9, 9), (13, 9), (14, 14)] {
+        assert_eq!(tracker().ready(&all[..pending]), ready, "{pending}");
+    }
+    let mut begun = fed(&[&STDOUT[..3]]);
+    assert_eq!(begun.ready(&STDOUT[3..]), 2);
+    begun.feed_to_client(&[0, 0, 0xff]);
+    assert_eq!(begun.ready(&[0xff; 9]), 9, "nothing is held once the tracker is off");
+    let huge = [&[0x82, 127, 0, 0, 0, 0, 0x10, 0, 0, 0], &[0_u8; 65_526][..]].concat();
+    assert_eq!((tracker().ready(&huge), tracker().ready(&[&huge[..], &[0]].concat())), (0, 65_537));
 }
