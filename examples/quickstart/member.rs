@@ -73,6 +73,15 @@ impl Member {
         });
         let manifests = format!("{rights}\n---\n{binding}\n");
         if self.plane.is_none() {
+            // What we apply we delete in the end: it must not be somebody's.
+            let theirs =
+                self.kubectl(&["get", "--ignore-not-found", "--output", "name", "--filename", "-"], &manifests)?;
+            ensure!(
+                theirs.is_empty(),
+                "{} has an agent already (or what a killed quickstart left; then delete: {})",
+                self.name,
+                theirs.replace('\n', " ")
+            );
             self.to_delete = Some(manifests.clone());
         }
         self.kubectl(&["apply", "--server-side", "--force-conflicts", "--filename", "-"], &manifests)?;
