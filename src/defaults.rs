@@ -14,7 +14,8 @@ pub const HUB_STREAMS: u32 = 8;
 pub const HUB_STREAM_WINDOW: u32 = 1 << 20;
 
 /// Bytes of one link that the hub holds for all clients that do not read. When it is used up every stream of the
-/// cluster stops, so it is many times [`HUB_STREAM_WINDOW`]: 60 clients may stop reading a large answer at once.
+/// cluster stops, so it is many times [`HUB_STREAM_WINDOW`]: 60 clients may stop reading a large answer at once;
+/// of more than [`STALLED_READERS`] the slowest are cut.
 pub const HUB_LINK_WINDOW: u32 = 64 << 20;
 
 /// Bytes that the hub holds unacknowledged towards one agent: requests are small, uploads are few.
@@ -220,3 +221,9 @@ pub const UPSTREAM_H2_PING: Duration = Duration::from_secs(30);
 
 /// How long a session that was cut waits for its client to take the message.
 pub const SESSION_LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Clients of one link that may stop reading; what each holds is at most [`HUB_STREAM_WINDOW`] of [`HUB_LINK_WINDOW`].
+pub const STALLED_READERS: usize = 48;
+
+/// A client that has not read for this long counts as one that stopped. Longer than a round trip to anywhere.
+pub const STALLED: Duration = Duration::from_secs(1);

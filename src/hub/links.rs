@@ -10,6 +10,7 @@ use std::{
 
 use time::OffsetDateTime;
 
+use super::proxy::{Reader, relieve};
 use crate::{
     defaults,
     identity::{ClusterUid, VerifiedPeer},
@@ -27,6 +28,9 @@ pub(super) struct ClusterLink {
     pub agent: AgentInfo,
     generation: u64,
     streams: AtomicUsize,
+    /// Answers under way, by a number of their own.
+    readers: Mutex<HashMap<u64, Arc<Reader>>>,
+    next_reader: AtomicU64,
 }
 
 /// What an agent says of itself. Hostile input: shown, never trusted.
@@ -74,8 +78,15 @@ impl Links {
     pub(super) fn register(&self, link: Link, peer: VerifiedPeer, agent: AgentInfo) -> Arc<ClusterLink> {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let cluster = peer.cluster().clone();
-        let streams = AtomicUsize::new(0);
-        let link = Arc::new(ClusterLink { link, peer, agent, generation, streams });
+        let link = Arc::new(ClusterLink {
+            link,
+            peer,
+            agent,
+            generation,
+            streams: AtomicUsize::new(0),
+            readers: Mutex::default(),
+            next_reader: AtomicU64::new(0),
+        });
         self.lock().entry(cluster).or_default().live.push(link.clone());
         link
     }
@@ -131,7 +142,32 @@ impl ClusterLink {
     /// Counts a stream for as long as the guard lives.
     pub(super) fn count_stream(self: &Arc<Self>) -> StreamGuard {
         self.streams.fetch_add(1, Ordering::Relaxed);
-        StreamGuard(self.clone())
+        StreamGuard { link: self.clone(), reader: None }
+    }
+
+    /// As [`ClusterLink::count_stream`], for an answer that the link may take away.
+    pub(super) fn read_stream(self: &Arc<Self>, reader: &Arc<Reader>) -> StreamGuard {
+        let number = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        self.readers().insert(number, reader.clone());
+        let mut guard = self.count_stream();
+        guard.reader = Some(number);
+        guard
+    }
+
+    /// Makes room when too many clients have stopped reading: what they hold counts against every stream of the link.
+    pub(super) fn relieve(&self) {
+        if self.streams() <= defaults::STALLED_READERS {
+            return;
+        }
+        let readers: Vec<_> = self.readers().values().cloned().collect();
+        let cut = relieve(&readers);
+        if cut > 0 {
+            tracing::warn!(cluster = %self.peer.cluster(), cut, "clients that did not read were cut to keep the link going");
+        }
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Reader>>> {
+        self.readers.lock().expect("no panic while it is held")
     }
 
     /// Streams open on it now.
@@ -142,10 +178,16 @@ impl ClusterLink {
 
 /// One open stream of a link.
 #[derive(Debug)]
-pub(super) struct StreamGuard(Arc<ClusterLink>);
+pub(super) struct StreamGuard {
+    link: Arc<ClusterLink>,
+    reader: Option<u64>,
+}
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.link.streams.fetch_sub(1, Ordering::Relaxed);
+        if let Some(number) = self.reader {
+            self.link.readers().remove(&number);
+        }
     }
 }

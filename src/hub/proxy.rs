@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod cut;
 mod failure;
+mod reader;
 mod request;
 mod route;
 mod upgrade;
@@ -18,13 +19,16 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
 pub(super) use self::body::ProxyBody;
-pub(super) use self::failure::respond;
 use self::{
     answer::{Answered, await_head},
     cut::Cut,
     failure::{Failed, Hop},
     request::{Judged, judge},
     upload::Upload,
+};
+pub(super) use self::{
+    failure::respond,
+    reader::{Reader, relieve},
 };
 use super::{
     Hub,
@@ -77,6 +81,7 @@ async fn exchange(
     mut request: Request<Incoming>,
 ) -> Result<Response<ProxyBody>, Status> {
     let link = route::find(hub, &judged)?;
+    link.relieve();
     let opening = Instant::now();
     let opened = link.link.open(Kind::Proxy(Proxy {})).await;
     let (mut send, recv) = opened.map_err(|error| Failed::not_sent(error).status(&judged))?;
@@ -95,7 +100,7 @@ async fn exchange(
         Some(Upload::start(hub, request.into_body(), send))
     };
     let asked = Instant::now();
-    let answered = head_in_time(recv, &judged).await?;
+    let answered = head_in_time(recv, &judged, &link).await?;
     hub.metrics.phase(Phase::Answer, asked.elapsed());
     answer::respond(hub, judged, answered, upload, cut, &link)
 }
@@ -119,8 +124,18 @@ async fn finish(send: SendHalf, judged: &Judged) -> Result<(), Status> {
     send.finish().await.map_err(|error| Failed::lost(Hop::Link, error.to_string()).status(judged))
 }
 
-async fn head_in_time(recv: RecvHalf, judged: &Judged) -> Result<Answered, Status> {
-    let waiting = await_head(recv);
+async fn head_in_time(recv: RecvHalf, judged: &Judged, link: &ClusterLink) -> Result<Answered, Status> {
+    let waiting = async {
+        let head = await_head(recv);
+        tokio::pin!(head);
+        loop {
+            match timeout(defaults::STALLED, &mut head).await {
+                Ok(answered) => return answered,
+                // Perhaps the answer is held up by clients that do not read theirs.
+                Err(_) => link.relieve(),
+            }
+        }
+    };
     let answered = if judged.long_running {
         waiting.await
     } else {

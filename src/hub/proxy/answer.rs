@@ -11,6 +11,7 @@ use super::{
     body::LinkBody,
     cut::Cut,
     failure::{Failed, Hop},
+    reader::Reader,
 };
 use crate::{
     k8s::{RecordTracker, ResponseContext, Status, sanitise_response},
@@ -82,13 +83,14 @@ pub(super) fn respond(
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let watch = (status == StatusCode::OK).then(|| RecordTracker::for_response(&judged.info, &headers)).flatten();
+    let reader = Reader::new(recv);
     let body = LinkBody {
         hub: hub.clone(),
         cluster: Arc::from(judged.cluster.name.as_str()),
-        recv: Some(recv),
+        stream: link.read_stream(&reader),
+        reader,
         cut,
         upload,
-        stream: link.count_stream(),
         watch,
     };
     let mut response = Response::new(ProxyBody::link(body));

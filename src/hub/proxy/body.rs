@@ -14,11 +14,11 @@ use super::{
     Hub, Toward, Upload,
     cut::Cut,
     failure::{Failed, Hop},
+    reader::{Read, Reader},
 };
 use crate::{
     hub::links::StreamGuard,
     k8s::{Reason, RecordTracker, Status, error_event},
-    transport::RecvHalf,
     wire::{self, generated::Failure},
 };
 
@@ -42,7 +42,7 @@ enum Kind {
 pub(super) struct LinkBody {
     pub(super) hub: Arc<Hub>,
     pub(super) cluster: Arc<str>,
-    pub(super) recv: Option<RecvHalf>,
+    pub(super) reader: Arc<Reader>,
     pub(super) cut: Cut,
     pub(super) upload: Option<Upload>,
     pub(super) stream: StreamGuard,
@@ -82,7 +82,7 @@ impl Body for ProxyBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_none(),
-            Kind::Link(body) => body.recv.is_none(),
+            Kind::Link(body) => body.reader.is_closed(),
         }
     }
 
@@ -100,8 +100,14 @@ impl LinkBody {
         if let Poll::Ready(reason) = self.cut.poll(cx) {
             return self.fail(Hop::Hub, reason.as_str().to_owned());
         }
-        let Some(recv) = &mut self.recv else { return Poll::Ready(None) };
-        match std::task::ready!(recv.poll_frame(cx)) {
+        let read = match std::task::ready!(self.reader.poll(cx)) {
+            Read::Frame(read) => read,
+            Read::Taken => {
+                let message = "the client did not read its answer, and the cluster's link needed the room";
+                return self.fail(Hop::Hub, message.to_owned());
+            }
+        };
+        match read {
             Ok(Some(wire::Frame::Data(bytes))) => {
                 self.hub.metrics.bytes(Toward::Client, bytes.len());
                 if let Some(watch) = &mut self.watch {
@@ -118,7 +124,7 @@ impl LinkBody {
                 Poll::Pending
             }
             Ok(None) => {
-                self.recv = None;
+                self.reader.close();
                 self.upload = None;
                 Poll::Ready(None)
             }
@@ -127,7 +133,7 @@ impl LinkBody {
     }
 
     fn fail(&mut self, hop: Hop, message: String) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
-        self.recv = None;
+        self.reader.close();
         self.upload = None;
         self.hub.metrics.truncated();
         tracing::info!(cluster = &*self.cluster, hop = hop.as_str(), message, "answer cut");
