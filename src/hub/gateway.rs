@@ -73,9 +73,9 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
     let io = TokioIo::new(Strict::new(tls, sni, verdict.clone()));
     let draining = hub.draining.clone();
     let service = service_fn(move |request| {
-        let (hub, verdict) = (hub.clone(), verdict.clone());
+        let (hub, verdict) = (hub.clone(), verdict.next());
         async move {
-            let response = match verdict.take() {
+            let response = match verdict {
                 Some(violation) => refuse(&hub, violation),
                 None => route(&hub, request).await,
             };
@@ -84,7 +84,7 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(None)
+        .header_read_timeout(defaults::CLIENT_IDLE)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD * 2)
         .half_close(false)
