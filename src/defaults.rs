@@ -85,7 +85,12 @@ pub const REFUSED_UPGRADE: Duration = Duration::from_secs(10);
 /// Bytes of a body gathered before they are sent, while more is there without waiting.
 pub const BODY_BATCH: usize = 64 << 10;
 
-/// The head of an HTTP/1.1 request must be whole this long after its first byte; so must a TLS handshake.
+/// An HTTP/1.1 connection of a client on which nothing is asked for this long is closed. Above the 90 s after which Go clients
+/// close it themselves, so that no request meets a connection that is just being closed.
+pub const CLIENT_IDLE: Duration = Duration::from_secs(120);
+
+/// The head of an HTTP/1.1 request must be whole this long after its first byte, and the first one this long after the TLS
+/// handshake; which itself may take as long.
 pub const REQUEST_HEAD: Duration = Duration::from_secs(10);
 
 /// The API server gives up on a request that is not long-running after 60 s; the hub a little later, so that the API

@@ -10,6 +10,7 @@ mod links;
 mod metrics;
 mod pki;
 mod proxy;
+mod said;
 mod serve;
 mod session;
 mod settings;

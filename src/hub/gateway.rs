@@ -73,9 +73,9 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
     let io = TokioIo::new(Strict::new(tls, sni, verdict.clone()));
     let draining = hub.draining.clone();
     let service = service_fn(move |request| {
-        let (hub, verdict) = (hub.clone(), verdict.clone());
+        let (hub, verdict) = (hub.clone(), verdict.next());
         async move {
-            let response = match verdict.take() {
+            let response = match verdict {
                 Some(violation) => refuse(&hub, violation),
                 None => route(&hub, request).await,
             };
@@ -84,7 +84,7 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(None)
+        .header_read_timeout(defaults::CLIENT_IDLE)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD * 2)
         .half_close(false)
@@ -163,18 +163,22 @@ fn refuse(hub: &Hub, violation: Violation) -> Response<ProxyBody> {
 }
 
 async fn route(hub: &Arc<Hub>, request: Request<Incoming>) -> Response<ProxyBody> {
+    let upgrade = request.headers().contains_key(header::UPGRADE);
+    let response = answer(hub, request).await;
+    if upgrade { closing(response) } else { response }
+}
+
+async fn answer(hub: &Arc<Hub>, request: Request<Incoming>) -> Response<ProxyBody> {
     let path = request.uri().path();
     if path == "/enrol/v1" {
         return api::enrol(hub, request).await;
     }
-    let upgrade = request.headers().contains_key(header::UPGRADE);
-    let response = match authenticate(hub, request.headers()) {
+    match authenticate(hub, request.headers()) {
         Err(status) => respond(&status),
         Ok(caller) if path.starts_with("/clusters/") => proxy(hub, caller, request).await,
         Ok(caller) if path.starts_with("/api/v1/") => api::serve(hub, &caller.principal, request).await,
         Ok(_) => respond(&Status::new(Reason::NotFound, "the hub serves /clusters/<name>/… and /api/v1/…")),
-    };
-    if upgrade { closing(response) } else { response }
+    }
 }
 
 /// Nothing is read as HTTP after an upgrade that was not granted (T047).

@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     Hub,
     links::{AgentInfo, ClusterLink},
+    said::{NAME, shown},
 };
 use crate::{
     defaults,
@@ -29,9 +30,6 @@ use crate::{
 
 /// What both sides of this version can do beyond version 1 of the wire.
 pub(super) const CAPABILITIES: [&str; 1] = ["renew"];
-
-/// The longest text that an agent may say of itself, bytes.
-const MAX_TEXT: usize = 128;
 
 /// An agent was not admitted.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +86,9 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         Err(_) => return refuse(CloseCode::Protocol, SessionError::NoHello),
     };
     let agent = AgentInfo {
-        version: shown(hello.agent_version),
-        instance: shown(hello.instance),
-        kubernetes_version: shown(hello.kubernetes_version),
+        version: shown(&hello.agent_version, NAME),
+        instance: shown(&hello.instance, NAME),
+        kubernetes_version: shown(&hello.kubernetes_version, NAME),
     };
     let welcome = Welcome {
         hub_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -115,10 +113,8 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
 
 async fn hello(link: &Link) -> Result<(Control, Hello), SessionError> {
     let incoming = link.accept().await.map_err(SessionError::Ended)?;
-    let (kind, send, mut recv) = incoming.open().await?;
-    let (Kind::Control(_), Ok(Some(Frame::Message(bytes)))) = (kind, recv.frame().await) else {
-        return Err(SessionError::Hello);
-    };
+    let (Kind::Control(_), send, mut recv) = incoming.open().await? else { return Err(SessionError::Hello) };
+    let Ok(Some(Frame::Message(bytes))) = recv.frame().await else { return Err(SessionError::Hello) };
     match ControlMessage::decode(bytes) {
         Ok(ControlMessage { body: Some(Body::Hello(hello)) }) => Ok(((send, recv), hello)),
         _ => Err(SessionError::Hello),
@@ -242,11 +238,6 @@ async fn renew(hub: &Hub, cluster: &Cluster, request: &RenewRequest) -> RenewRes
 
 fn say(send: &mut SendHalf, body: Body) {
     send.queue(FrameKind::Message, &ControlMessage { body: Some(body) }.encode_to_vec());
-}
-
-/// A text of an agent, fit to be shown: short, printable, one line (T112).
-fn shown(text: String) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
 }
 
 fn millis(duration: Duration) -> u32 {

@@ -41,10 +41,11 @@ pub(super) fn build(
     let Identity { user, groups, extras } = identity;
     let extras = extras.into_iter().map(|extra| (extra.key, extra.values)).collect();
     let identity = k8s::Impersonation { user, uid: None, groups, extras };
-    if !head.target.starts_with('/') {
-        return Err(protocol("request target does not start with a slash"));
-    }
+    k8s::ApiTarget::parse(&head.target).map_err(|error| refused(error.to_string()))?;
     let method = Method::from_bytes(head.method.as_bytes()).map_err(|_| protocol("method is not valid"))?;
+    if matches!(method, Method::CONNECT | Method::TRACE) {
+        return Err(refused(format!("method {method} is not for an API server")));
+    }
     let target = upstream.request_target(&head.target);
     let uri = target.parse::<Uri>().map_err(|_| protocol("request target is not valid"))?;
     let mut request = Request::new(());

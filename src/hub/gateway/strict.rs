@@ -18,24 +18,38 @@ use tokio_util::io::poll_read_buf;
 use super::framing::{Body, ChunkedScan, MAX_HEAD, Violation, judge};
 use crate::defaults;
 
-/// What hyper is shown in place of a refused request. The service answers it by [`Verdict::take`].
+/// What hyper is shown in place of a refused request. The service answers it by [`Verdict::next`].
 const REFUSED: &[u8] = b"GET /refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
 /// How much is read at once.
 const READ: usize = 16 << 10;
 
-/// The refusal of this connection, from the gate to the service.
+/// The refusal of this connection, from the gate to the service. The gate reads ahead of the service, so both count requests.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Verdict(Arc<Mutex<Option<Violation>>>);
+pub(super) struct Verdict(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    passed: u64,
+    served: u64,
+    refused: Option<Violation>,
+}
 
 impl Verdict {
-    /// The refusal, when the request at hand is the gate's own.
-    pub(super) fn take(&self) -> Option<Violation> {
-        self.0.lock().expect("no panic while it is held").take()
+    /// Asked once for each request that the service gets: the refusal, when the request is the gate's own.
+    pub(super) fn next(&self) -> Option<Violation> {
+        let mut counts = self.0.lock().expect("no panic while it is held");
+        counts.served += 1;
+        // One more than the gate let in: its own request, or bytes that it never judged.
+        (counts.served > counts.passed).then(|| counts.refused.unwrap_or(Violation::Syntax))
     }
 
-    fn set(&self, violation: Violation) {
-        *self.0.lock().expect("no panic while it is held") = Some(violation);
+    fn pass(&self) {
+        self.0.lock().expect("no panic while it is held").passed += 1;
+    }
+
+    fn refuse(&self, violation: Violation) {
+        self.0.lock().expect("no panic while it is held").refused = Some(violation);
     }
 }
 
@@ -47,6 +61,8 @@ enum State {
     Opaque,
     /// Refused: what the client still sends is not read.
     Closed,
+    /// A body broke its framing: hyper sees an error, never bytes that could pass for its end.
+    Broken(Violation),
 }
 
 /// A connection behind the gate.
@@ -59,13 +75,14 @@ pub(super) struct Strict<Io> {
     raw: BytesMut,
     /// Judged, and not taken by hyper yet.
     passed: BytesMut,
-    /// Runs while a head is incomplete.
+    /// Runs while a head is incomplete, and from the start until the first one is.
     slow: Option<Pin<Box<Sleep>>>,
 }
 
 impl<Io: AsyncRead + Unpin> Strict<Io> {
     pub(super) fn new(io: Io, sni: Option<String>, verdict: Verdict) -> Self {
-        Self { io, sni, verdict, state: State::Head, raw: BytesMut::new(), passed: BytesMut::new(), slow: None }
+        let slow = Some(Box::pin(sleep(defaults::REQUEST_HEAD)));
+        Self { io, sni, verdict, state: State::Head, raw: BytesMut::new(), passed: BytesMut::new(), slow }
     }
 
     /// Moves from `raw` to `passed` what may pass.
@@ -88,11 +105,14 @@ impl<Io: AsyncRead + Unpin> Strict<Io> {
                     self.passed.unsplit(self.raw.split());
                     Ok(None)
                 }
-                State::Closed => return,
+                State::Closed | State::Broken(_) => return,
             };
             match step {
                 Ok(Some(next)) => self.state = next,
                 Ok(None) => return,
+                Err(violation) if matches!(self.state, State::Chunked(_)) => {
+                    return self.state = State::Broken(violation);
+                }
                 Err(violation) => return self.refuse(violation),
             }
         }
@@ -107,6 +127,7 @@ impl<Io: AsyncRead + Unpin> Strict<Io> {
             Some(end) if end <= MAX_HEAD => {
                 self.slow = None;
                 let body = judge(&self.raw[..end], self.sni.as_deref())?;
+                self.verdict.pass();
                 self.passed.unsplit(self.raw.split_to(end));
                 Ok(Some(match body {
                     Body::Length(0) => State::Head,
@@ -127,7 +148,7 @@ impl<Io: AsyncRead + Unpin> Strict<Io> {
     }
 
     fn refuse(&mut self, violation: Violation) {
-        self.verdict.set(violation);
+        self.verdict.refuse(violation);
         self.slow = None;
         self.raw.clear();
         self.passed.extend_from_slice(REFUSED);
@@ -148,12 +169,19 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Strict<Io> {
             match this.state {
                 // The gate's own request was the last; hyper closes once it is answered.
                 State::Closed => return Poll::Pending,
+                State::Broken(violation) => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
+                }
                 State::Opaque => return Pin::new(&mut this.io).poll_read(cx, out),
                 State::Head | State::Length(_) | State::Chunked(_) => {}
             }
             if let Some(slow) = &mut this.slow
                 && slow.as_mut().poll(cx).is_ready()
             {
+                if this.raw.is_empty() {
+                    // Never a word: there is nothing to answer.
+                    return Poll::Ready(Ok(()));
+                }
                 this.refuse(Violation::Slow);
                 continue;
             }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::CONNECTION};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH},
+};
 use prost::Message;
 
 use super::{
@@ -21,6 +24,9 @@ use crate::{
         generated::{Failure, ResponseHead},
     },
 };
+
+/// The most headers of an answer: far above what any API server sends, and few enough for any client.
+const MAX_HEADERS: usize = 256;
 
 /// An answer whose head is here and whose body is not.
 pub(super) struct Answered {
@@ -55,11 +61,20 @@ fn decode(bytes: Bytes, recv: RecvHalf) -> Result<Answered, Failed> {
     let status = u16::try_from(head.status).ok().and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.filter(|s| *s == StatusCode::SWITCHING_PROTOCOLS || !s.is_informational());
     let status = status.filter(|s| s.as_u16() < 600).ok_or_else(|| invalid("status"))?;
+    if head.headers.len() > MAX_HEADERS {
+        return Err(invalid("the number of headers"));
+    }
     let mut headers = HeaderMap::with_capacity(head.headers.len());
     for header in head.headers {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| invalid("a header name"))?;
         let value = HeaderValue::from_maybe_shared(header.value).map_err(|_| invalid("a header value"))?;
         headers.append(name, value);
+    }
+    // hyper frames the answer by it: where a body ends must have one meaning here, too.
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let plain = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    if !lengths.next().is_none_or(plain) || lengths.next().is_some() {
+        return Err(invalid("the length"));
     }
     Ok(Answered { status, headers, recv })
 }

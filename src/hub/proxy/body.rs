@@ -17,7 +17,10 @@ use super::{
     reader::{Read, Reader},
 };
 use crate::{
-    hub::links::StreamGuard,
+    hub::{
+        links::StreamGuard,
+        said::{MESSAGE, shown},
+    },
     k8s::{Reason, RecordTracker, Status, error_event},
     wire::{self, generated::Failure},
 };
@@ -117,7 +120,7 @@ impl LinkBody {
             }
             Ok(Some(wire::Frame::Error(bytes))) => {
                 let failure = Failure::decode(bytes).unwrap_or_default();
-                self.fail(Failed::hop_of(&failure), failure.message)
+                self.fail(Failed::hop_of(&failure), shown(&failure.message, MESSAGE))
             }
             Ok(Some(_)) => {
                 cx.waker().wake_by_ref();

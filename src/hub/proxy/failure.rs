@@ -5,6 +5,7 @@ use http::Response;
 
 use super::{Judged, ProxyBody};
 use crate::{
+    hub::said::{MESSAGE, shown},
     k8s::{Reason, Status},
     transport::OpenError,
     wire::generated::{Failure, FailureCode},
@@ -89,7 +90,7 @@ impl Failed {
     pub(super) fn told(failure: Failure) -> Self {
         let (reason, hop) = meaning(failure.code());
         let run = if failure.dispatched { Run::Unknown } else { Run::No };
-        Self { reason, hop, run, message: failure.message }
+        Self { reason, hop, run, message: shown(&failure.message, MESSAGE) }
     }
 
     /// Which hop a failure of the agent's is about.

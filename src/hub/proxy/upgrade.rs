@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     defaults,
-    hub::links::StreamGuard,
+    hub::{
+        links::StreamGuard,
+        said::{MESSAGE, shown},
+    },
     k8s::{Injection, Outcome, Reason, Status, Streaming, Tracker},
     transport::{RecvHalf, SendHalf},
     wire::{Frame, StreamCode, generated::Failure},
@@ -154,7 +157,7 @@ impl Session {
                 }
                 Ok(Some(Frame::Error(bytes))) => {
                     let failure = Failure::decode(bytes).unwrap_or_default();
-                    return Down::Cut(Failed::hop_of(&failure), failure.message);
+                    return Down::Cut(Failed::hop_of(&failure), shown(&failure.message, MESSAGE));
                 }
                 Ok(Some(_)) => {}
                 // Half a frame at the end is the API server's own, and the client's to judge.

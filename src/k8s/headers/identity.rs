@@ -38,7 +38,8 @@ pub enum IdentityError {
 /// Why the agent refuses a request that the hub sent.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum GuardError {
-    /// A header that carries or fakes identity arrived; only the agent writes those.
+    /// A header arrived that no honest hub sends on: one that carries or fakes identity, or one of the connection, by which a
+    /// proxy before the API server could be made to drop the identity (CVE-2021-31999).
     #[error("header {name:?} must not arrive from the hub")]
     IdentityHeader {
         /// The header.
@@ -80,13 +81,13 @@ pub fn identity_headers(identity: &Impersonation) -> Result<HeaderMap, IdentityE
     Ok(headers)
 }
 
-/// The agent's own check, whatever the hub did: no identity header arrives, there is a user, and no name is reserved to
-/// the cluster unless `allowed` lists it.
+/// The agent's own check, whatever the hub did: nothing arrives that [`super::sanitise_request`] takes away, there is a user, and
+/// no name is reserved to the cluster unless `allowed` lists it.
 ///
 /// # Errors
 /// [`GuardError`]; the agent answers 403 itself, and nothing reaches the API server.
 pub fn agent_guard(headers: &HeaderMap, identity: &Impersonation, allowed: &[String]) -> Result<(), GuardError> {
-    if let Some(name) = headers.keys().find(|n| names::carries_identity(n)) {
+    if let Some(name) = headers.keys().find(|n| names::stripped_from_request(n)) {
         return Err(GuardError::IdentityHeader { name: name.as_str().to_owned() });
     }
     if identity.user.trim().is_empty() {

@@ -68,19 +68,12 @@ pub(super) fn canonical(name: &HeaderName) -> String {
     name.as_str().replace('_', "-")
 }
 
-/// Whether a request header must not pass to a cluster.
+/// Whether a request header must not pass to a cluster; the agent refuses to see one.
 pub(super) fn stripped_from_request(name: &HeaderName) -> bool {
     let name = canonical(name);
     REQUEST_NAMES.contains(&name.as_str())
         || HOP_BY_HOP.contains(&name.as_str())
         || REQUEST_PREFIXES.iter().any(|p| name.starts_with(p))
-}
-
-/// Whether a request header carries or fakes an identity; the agent refuses to see one.
-pub(super) fn carries_identity(name: &HeaderName) -> bool {
-    let name = canonical(name);
-    matches!(name.as_str(), "authorization" | "cookie" | "cookie2")
-        || ["impersonate", "x-remote-", "proxy-auth"].iter().any(|p| name.starts_with(p))
 }
 
 /// Whether a response header must not pass to the client.

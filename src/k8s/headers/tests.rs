@@ -266,7 +266,9 @@ fn the_agent_refuses_what_the_hub_must_not_send() {
     assert_eq!(agent_guard(&none, &as_user(" System:admin", "dev"), &[]), reserved(" System:admin"));
     let allowed = ["system:authenticated".to_owned()];
     assert_eq!(agent_guard(&none, &as_user("jane", "system:authenticated"), &allowed), Ok(()));
-    for name in ["Impersonate-User", "Impersonate_Group", "X-Remote-User", "Authorization", "Cookie"] {
+    for name in
+        ["Impersonate-User", "Impersonate_Group", "X-Remote-User", "Authorization", "Cookie", "Connection", "TE"]
+    {
         let refused = agent_guard(&map(&[(name, "x")]), &as_user("jane", "dev"), &[]);
         assert_eq!(refused, Err(GuardError::IdentityHeader { name: name.to_ascii_lowercase() }));
     }
