@@ -98,6 +98,16 @@ impl Tracker {
         }
     }
 
+    /// How many of `bytes`, which come next for the client, should be sent now: holding the rest back until more is here
+    /// keeps the stream where [`Tracker::failure`] can still say something. Only on WebSocket; a frame of SPDY can be
+    /// filled up instead. The caller bounds what it holds.
+    pub fn whole_to_client(&self, bytes: &[u8]) -> usize {
+        match &self.0 {
+            Kind::Opaque | Kind::Spdy(_) => bytes.len(),
+            Kind::WebSocket(tracker) => tracker.whole(bytes),
+        }
+    }
+
     /// Whether the client has its result. Streams without an error channel never have one.
     pub fn outcome(&self) -> Outcome {
         match &self.0 {

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -28,6 +29,10 @@ use crate::{
 
 /// Bytes read at once from a client's upgraded connection.
 const READ: usize = 32 << 10;
+
+/// The beginning of a message that is held back is at most this long, bytes; a longer message goes as it comes. The API
+/// server's are up to 32 KiB.
+const HELD: usize = 64 << 10;
 
 type ClientIo = TokioIo<Upgraded>;
 
@@ -139,24 +144,52 @@ impl Session {
     }
 
     async fn to_client(&self, mut recv: RecvHalf, write: &mut WriteHalf<ClientIo>) -> Down {
+        let mut held = BytesMut::new();
         loop {
             match recv.frame().await {
                 Ok(Some(Frame::Data(bytes))) => {
-                    self.hub.metrics.bytes(Toward::Client, bytes.len());
-                    if write.write_all(&bytes).await.is_err() || write.flush().await.is_err() {
+                    let bytes = self.sendable(&mut held, bytes);
+                    if self.send(&bytes, write).await.is_err() {
                         return Down::ClientGone;
                     }
-                    self.lock().feed_to_client(&bytes);
                 }
                 Ok(Some(Frame::Error(bytes))) => {
                     let failure = Failure::decode(bytes).unwrap_or_default();
                     return Down::Cut(Failed::hop_of(&failure), failure.message);
                 }
                 Ok(Some(_)) => {}
-                Ok(None) => return Down::End,
+                Ok(None) => {
+                    // A part of a message at the end is the cluster's own doing, and goes as it came.
+                    return if self.send(&held, write).await.is_ok() { Down::End } else { Down::ClientGone };
+                }
                 Err(error) => return Down::Cut(Hop::Link, error.to_string()),
             }
         }
+    }
+
+    /// What may be sent now; the beginning of a message that is not whole yet waits in `held`.
+    fn sendable(&self, held: &mut BytesMut, bytes: Bytes) -> Bytes {
+        let tracker = self.lock();
+        if held.is_empty() {
+            let mut bytes = bytes;
+            let whole = tracker.whole_to_client(&bytes);
+            held.extend_from_slice(&bytes.split_off(whole));
+            return bytes;
+        }
+        held.extend_from_slice(&bytes);
+        let whole = if held.len() > HELD { held.len() } else { tracker.whole_to_client(held) };
+        held.split_to(whole).freeze()
+    }
+
+    async fn send(&self, bytes: &[u8], write: &mut WriteHalf<ClientIo>) -> std::io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.hub.metrics.bytes(Toward::Client, bytes.len());
+        write.write_all(bytes).await?;
+        write.flush().await?;
+        self.lock().feed_to_client(bytes);
+        Ok(())
     }
 
     async fn end(&self, down: Down, mut read: ReadHalf<ClientIo>, mut write: WriteHalf<ClientIo>) {

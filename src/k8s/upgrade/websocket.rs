@@ -16,7 +16,7 @@ const PONG: u8 = 0xa;
 const MAX_CONTROL: u64 = 125;
 
 /// Follows the frames that a client was sent.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct WebSocketTracker {
     /// Bytes of a frame header so far; a server's is at most 10 long.
     head: [u8; 10],
@@ -37,7 +37,7 @@ struct Frame {
 }
 
 /// A data message, which may span frames.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Message {
     open: bool,
     /// Its first byte.
@@ -55,20 +55,38 @@ impl WebSocketTracker {
     /// Bytes that were written to the client.
     pub fn feed_to_client(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.off {
-            match self.frame {
-                Some(frame) => {
-                    let n = usize::try_from(frame.left).unwrap_or(usize::MAX).min(bytes.len());
-                    self.payload(frame, &bytes[..n]);
-                    bytes = &bytes[n..];
-                }
-                None => {
-                    self.head[self.have] = bytes[0];
-                    self.have += 1;
-                    bytes = &bytes[1..];
-                    self.try_begin();
-                }
+            bytes = self.step(bytes);
+        }
+    }
+
+    /// How many of `bytes`, which come next, end with a whole message: sent no further, the session can still be failed in
+    /// its own protocol.
+    pub fn whole(&self, bytes: &[u8]) -> usize {
+        let (mut ahead, mut rest, mut whole) = (self.clone(), bytes, 0);
+        while !rest.is_empty() && !ahead.off {
+            rest = ahead.step(rest);
+            if ahead.at_boundary() {
+                whole = bytes.len() - rest.len();
             }
         }
+        if ahead.off { bytes.len() } else { whole }
+    }
+
+    /// Takes a part of a payload or one byte of a header, and gives the rest.
+    fn step<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if let Some(frame) = self.frame {
+            let n = usize::try_from(frame.left).unwrap_or(usize::MAX).min(bytes.len());
+            self.payload(frame, &bytes[..n]);
+            return &bytes[n..];
+        }
+        self.head[self.have] = bytes[0];
+        self.have += 1;
+        self.try_begin();
+        &bytes[1..]
+    }
+
+    fn at_boundary(&self) -> bool {
+        self.have == 0 && self.frame.is_none() && !self.message.open
     }
 
     /// Complete once a result passed on the error channel; an empty message there only says that the session began.
@@ -79,8 +97,7 @@ impl WebSocketTracker {
     /// At a boundary, the Status on channel 3 and a Close 1000. A Close alone would be success to kubectl, so it is sent
     /// only behind a Status.
     pub fn failure(&self, status: &Status) -> Injection {
-        let boundary = self.have == 0 && self.frame.is_none() && !self.message.open;
-        match (self.off || !boundary, self.status_seen, self.closed) {
+        match (self.off || !self.at_boundary(), self.status_seen, self.closed) {
             (true, _, _) | (false, false, true) => Injection::Abort,
             (false, true, true) => Injection::Bytes(Vec::new()),
             (false, true, false) => Injection::Bytes(close_frame()),

@@ -100,3 +100,24 @@ fn how_bytes_are_cut_makes_no_difference() {
         assert_eq!(bytes(tracker.failure(&lost())), CLOSE, "chunks of {size}");
     }
 }
+
+#[test]
+fn a_message_that_is_not_whole_is_held_back() {
+    for (bytes, whole) in [
+        (&b""[..], 0),
+        (STDOUT, 5),
+        (&STDOUT[..4], 0),
+        (&[STDOUT, &STDOUT[..1]].concat(), 5),
+        (&[STDOUT, PING, &RESULT[..3]].concat(), 9),
+        (&[&[0x02, 1, 1][..], PING].concat(), 0),
+        (&[&[0x02, 1, 1][..], PING, &[0x80, 1, 9], &[0x82]].concat(), 10),
+        (&[STDOUT, &[0xc2, 1, 1], STDOUT].concat(), 13),
+    ] {
+        let tracker = tracker();
+        assert_eq!(tracker.whole_to_client(bytes), whole, "{bytes:?}");
+        let sent = fed(&[&bytes[..whole]]);
+        assert!(whole == bytes.len() || matches!(sent.failure(&lost()), Injection::Bytes(_)), "{bytes:?}");
+    }
+    // In the middle of a message, what is left of it may go.
+    assert_eq!(fed(&[&STDOUT[..3]]).whole_to_client(&[&STDOUT[3..], &STDOUT[..2]].concat()), 2);
+}
