@@ -97,6 +97,9 @@ impl Body for ProxyBody {
 
 impl LinkBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        if self.recv.is_none() {
+            return Poll::Ready(None);
+        }
         if let Poll::Ready(reason) = self.cut.poll(cx) {
             return self.fail(Hop::Hub, reason.as_str().to_owned());
         }
