@@ -5,12 +5,12 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::fleet::{EDGE_1, Fleet, Part, ended, figure, fleet, wait_until};
+use crate::fleet::{EDGE_1, Fleet, Part, Running, figure, fleet, wait_until};
 
 /// What kubectl must do when its request is cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,7 +27,7 @@ enum Must {
 struct Session {
     name: String,
     must: Must,
-    child: Child,
+    child: Running,
     files: (PathBuf, PathBuf),
     /// The answer that is read only after the cut.
     held: Option<ChildStdout>,
@@ -48,8 +48,8 @@ impl Session {
         } else {
             command.stdout(File::create(&files.0)?);
         }
-        let mut child = command.spawn()?;
-        let held = child.stdout.take();
+        let mut child = Running::start(&mut command)?;
+        let held = child.0.stdout.take();
         Ok(Self { name: name.to_owned(), must, child, files, held })
     }
 
@@ -79,7 +79,7 @@ impl Session {
         let reader = self.held.take().map(|mut held| {
             std::thread::spawn(move || std::io::copy(&mut held, &mut std::io::sink()).unwrap_or_default())
         });
-        let status = ended(&mut self.child, within.saturating_sub(cut.elapsed()));
+        let status = self.child.ended(within.saturating_sub(cut.elapsed()));
         let took = cut.elapsed();
         let read = reader.and_then(|reader| reader.join().ok());
         let (out, err) = (fs::read_to_string(&self.files.0).unwrap_or_default(), self.stderr());
@@ -143,7 +143,7 @@ fn cut_by(run: &str, within: Duration, fault: impl FnOnce(&mut Fleet) -> Result<
         Ok(started.iter().filter(|(stage, _)| stage == "ResponseStarted").count() >= 2)
     })?;
     for one in &mut all {
-        ensure!(one.child.try_wait()?.is_none(), "{} ended before the cut: {}", one.name, one.stderr());
+        ensure!(one.child.0.try_wait()?.is_none(), "{} ended before the cut: {}", one.name, one.stderr());
     }
     let cut = Instant::now();
     fault(&mut fleet)?;

@@ -120,7 +120,10 @@ impl Fleet {
         let mut events = Vec::new();
         for line in text.lines().filter(|line| line.contains(marker) && line.ends_with('}')) {
             let event: Value = serde_json::from_str(line)?;
-            if event["requestURI"].as_str().is_some_and(|uri| uri.contains(marker)) {
+            // A watch begins with a list, which is not meant.
+            let meant =
+                |uri: &str| uri.contains(marker) && (uri.contains("watch=true") || !uri.contains("fieldSelector"));
+            if event["requestURI"].as_str().is_some_and(meant) {
                 let at = event["stageTimestamp"].as_str().context("no stageTimestamp")?;
                 let at = time::OffsetDateTime::parse(at, &time::format_description::well_known::Rfc3339)?;
                 let stage = event["stage"].as_str().unwrap_or_default().to_owned();
@@ -155,18 +158,34 @@ pub(crate) fn wait_until(what: &str, within: Duration, mut so: impl FnMut() -> R
     Ok(started.elapsed())
 }
 
-/// Waits for a child's end.
-pub(crate) fn ended(child: &mut Child, within: Duration) -> Result<ExitStatus> {
-    let deadline = Instant::now() + within;
-    loop {
-        match child.try_wait()? {
-            Some(status) => return Ok(status),
-            None if Instant::now() > deadline => {
-                child.kill()?;
-                bail!("still running after {within:?}");
+/// A command that is killed when nobody waits for it any more.
+#[derive(Debug)]
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    /// Starts it.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        Ok(Self(command.spawn()?))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self, within: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            match self.0.try_wait()? {
+                Some(status) => return Ok(status),
+                None if Instant::now() > deadline => bail!("still running after {within:?}"),
+                None => std::thread::sleep(Duration::from_millis(5)),
             }
-            None => std::thread::sleep(Duration::from_millis(5)),
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
