@@ -98,7 +98,7 @@ async fn cancelled(client: &HubClient, connections: u64, each: u64) -> Result<(u
                     2 => "/clusters/edge-2/api/v1/namespaces/bulk/configmaps?limit=2",
                     _ => "/clusters/edge-2/api/v1/namespaces",
                 };
-                let patience = Duration::from_micros(noise.below(100_000));
+                let patience = Duration::from_micros(noise.below(60_000));
                 let ask = async {
                     let response = if h2 {
                         if shared.is_none() || turn % 500 == 0 {
@@ -137,7 +137,7 @@ fn ten_thousand_cancelled_requests_leave_nothing_behind() -> Result<()> {
     fleet.with_bulk()?;
     let client = HubClient::new(&fleet)?;
     // Warm: pools are filled and memory that is kept for reuse is there.
-    block_on(cancelled(&client, 20, 50))?;
+    block_on(cancelled(&client, 12, 80))?;
     let settle = |fleet: &Fleet| {
         wait_until("no stream is left", Duration::from_secs(10), || Ok(fleet.metric("roadstead_streams")? == 0.0))
     };
@@ -148,7 +148,7 @@ fn ten_thousand_cancelled_requests_leave_nothing_behind() -> Result<()> {
     let mut halves = Vec::new();
     let (mut answered, mut begun) = (0, 0);
     for _ in 0..2 {
-        let sum = block_on(cancelled(&client, 25, 200))?;
+        let sum = block_on(cancelled(&client, 10, 500))?;
         (answered, begun) = (answered + sum.0, begun + sum.1);
         settle(&fleet)?;
         halves.push(Held::now(&fleet, EDGE_2)?);
