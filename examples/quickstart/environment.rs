@@ -5,6 +5,9 @@
     reason = "no runtime here: processes are waited for in real time, on a thread of its own"
 )]
 
+#[path = "control.rs"]
+mod control;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
@@ -19,9 +22,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Arguments;
-use crate::cluster::{Binaries, ControlPlane, Options, Process, Set, write_private};
+use crate::cluster::{Binaries, ControlPlane, Options, Process, Set, bound_to_us, write_private};
 use crate::janitor::Workspace;
 use crate::member::{ADMIN_GROUP, Member, succeed};
+#[allow(unused_imports, reason = "only tests break what they started")]
+pub(crate) use control::Part;
 
 /// How long the hub may take to listen, and an agent to be connected.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -33,6 +38,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Environment {
     agents: Vec<Process>,
+    agent_commands: Vec<Command>,
     hub: Process,
     members: Vec<Member>,
     url: String,
@@ -59,6 +65,11 @@ struct Added {
 impl Environment {
     /// Sets everything up; minutes at the very first time, seconds later.
     pub(crate) fn start(arguments: &Arguments) -> Result<Self> {
+        Self::start_with(arguments, &|options| options)
+    }
+
+    /// The same, with control planes as `adapt` wants them.
+    pub(crate) fn start_with(arguments: &Arguments, adapt: &(dyn Fn(Options) -> Options + Sync)) -> Result<Self> {
         let started = Instant::now();
         let workspace = Workspace::new().context("making a temporary directory")?;
         let dir = workspace.path();
@@ -70,12 +81,14 @@ impl Environment {
         make_bin(&dir.join("bin"), &arguments.roadstead, binaries.dir())?;
         let members = match &arguments.kubeconfig {
             Some(file) => Member::existing(file, &binaries.dir().join("kubectl"), dir)?,
-            None => start_planes(arguments, dir)?,
+            None => start_planes(arguments, dir, adapt)?,
         };
         say(started, "starting the hub");
         let (hub, url) = start_hub(&arguments.roadstead, dir)?;
+        let agent_commands = Vec::new();
         let roadstead = arguments.roadstead.clone();
-        let mut this = Self { agents: Vec::new(), hub, members, url, roadstead, started, workspace };
+        let agents = Vec::new();
+        let mut this = Self { agents, agent_commands, hub, members, url, roadstead, started, workspace };
         this.join_members()?;
         this.make_ways_in()?;
         this.wait_connected()?;
@@ -158,7 +171,8 @@ impl Environment {
                 .arg(dir.join(&name))
                 .arg("--kubeconfig")
                 .arg(kubeconfig);
-            self.agents.push(Process::spawn(&name, agent, dir)?);
+            self.agents.push(Process::spawn(&name, bound_to_us(&agent), dir)?);
+            self.agent_commands.push(agent);
         }
         Ok(())
     }
@@ -255,13 +269,13 @@ fn say(started: Instant, what: &str) {
     eprintln!("quickstart: [{:>4.1} s] {what}", started.elapsed().as_secs_f32());
 }
 
-fn start_planes(arguments: &Arguments, dir: &Path) -> Result<Vec<Member>> {
+fn start_planes(arguments: &Arguments, dir: &Path, adapt: &(dyn Fn(Options) -> Options + Sync)) -> Result<Vec<Member>> {
     let started = Instant::now();
     let start = |number: u16| -> Result<Member> {
         let name = format!("edge-{number}");
         let home = dir.join("clusters").join(&name);
         let options = Options { pods: arguments.pods, dir: Some(home), ..Options::new(&name) };
-        let plane = ControlPlane::start(options).with_context(|| format!("starting {name}"))?;
+        let plane = ControlPlane::start(adapt(options)).with_context(|| format!("starting {name}"))?;
         say(started, &format!("{name} is up: {}", plane.url()));
         Ok(Member::own(plane, dir))
     };
@@ -309,9 +323,7 @@ fn start_hub(program: &Path, dir: &Path) -> Result<(Process, String)> {
         },
     });
     fs::write(data.join("grants.yaml"), grant.to_string())?;
-    let mut command = roadstead(program, Path::new(""));
-    command.args(["hub", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"]).arg(&data);
-    let mut hub = Process::spawn("hub", command, dir)?;
+    let mut hub = Process::spawn("hub", hub_command(program, &data, "127.0.0.1:0"), dir)?;
     let deadline = Instant::now() + READY_WITHIN;
     loop {
         let files = (fs::read_to_string(data.join("endpoints.json")), data.join("admin.yaml").exists());
@@ -323,6 +335,12 @@ fn start_hub(program: &Path, dir: &Path) -> Result<(Process, String)> {
         ensure!(Instant::now() < deadline, "the hub does not listen after {READY_WITHIN:?}: {}", hub.log_tail());
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+fn hub_command(program: &Path, data: &Path, listen: &str) -> Command {
+    let mut command = roadstead(program, Path::new(""));
+    command.args(["hub", "--listen", listen, "--admin-listen", "127.0.0.1:0", "--data"]).arg(data);
+    command
 }
 
 /// A `roadstead` command that sees no setting but ours.

@@ -118,6 +118,6 @@ async fn ask(settings: &Settings, token: &Secret, key: &KeyPair) -> Result<(Stat
     }
 }
 
-fn text(error: impl std::error::Error) -> String {
+fn text(error: impl std::error::Error + 'static) -> String {
     super::exchange::chain(&error)
 }

@@ -58,16 +58,24 @@ impl From<SendFailure> for Fault {
     }
 }
 
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+/// An error and its causes in one line, for people.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = plain(error);
     let mut cause = error.source();
     while let Some(inner) = cause {
         text.push_str(": ");
-        text.push_str(&inner.to_string());
+        text.push_str(&plain(inner));
         cause = inner.source();
     }
     text
+}
+
+fn plain(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<std::io::Error>() {
+        // rustls explains at length, and with a link to its manual, that the peer is gone.
+        Some(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => "the connection was cut".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Serves one stream that the hub opened, to its end.

@@ -332,7 +332,7 @@ fn far_future() -> OffsetDateTime {
 }
 
 async fn api_server(from: &ApiServerFrom) -> Result<kube::Config, RunError> {
-    let failed = |error: &dyn std::error::Error| RunError::ApiServer(super::exchange::chain(error));
+    let failed = |error: &(dyn std::error::Error + 'static)| RunError::ApiServer(super::exchange::chain(error));
     match from {
         ApiServerFrom::InCluster => kube::Config::incluster().map_err(|error| failed(&error)),
         ApiServerFrom::Kubeconfig { path, context } => {

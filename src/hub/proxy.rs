@@ -82,6 +82,8 @@ async fn exchange(
 ) -> Result<Response<ProxyBody>, Status> {
     let link = route::find(hub, &judged)?;
     link.relieve();
+    // A drain waits for requests whose answer has not begun, too.
+    let _under_way = link.count_stream();
     let opening = Instant::now();
     let opened = link.link.open(Kind::Proxy(Proxy {})).await;
     let (mut send, recv) = opened.map_err(|error| Failed::not_sent(error).status(&judged))?;

@@ -100,6 +100,9 @@ impl Body for ProxyBody {
 
 impl LinkBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        if self.reader.is_closed() {
+            return Poll::Ready(None);
+        }
         if let Poll::Ready(reason) = self.cut.poll(cx) {
             return self.fail(Hop::Hub, reason.as_str().to_owned());
         }

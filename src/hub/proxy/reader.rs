@@ -52,11 +52,14 @@ impl Reader {
 
     /// Ends it: nothing more is wanted.
     pub(super) fn close(&self) {
-        self.lock().recv = None;
+        let mut state = self.lock();
+        (state.recv, state.taken) = (None, false);
     }
 
+    /// Whether it came to its end; what was taken away did not.
     pub(super) fn is_closed(&self) -> bool {
-        self.lock().recv.is_none()
+        let state = self.lock();
+        state.recv.is_none() && !state.taken
     }
 
     fn idle_since(&self) -> Option<Instant> {

@@ -1,0 +1,124 @@
+//! A stand-in for an API server that remembers what it was asked, and is slow or rude when told so. A real one cannot say of
+//! each attempt whether it saw it; nothing else is tested against this.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+/// What came.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    /// Attempts (`?attempt=N`) whose head arrived.
+    pub(crate) seen: HashSet<u64>,
+    /// How often each object was made.
+    pub(crate) made: HashMap<String, u32>,
+}
+
+/// A running stand-in; it ends with its thread's runtime, when the test's process does.
+pub(crate) struct Origin {
+    pub(crate) book: Arc<Mutex<Book>>,
+    address: SocketAddr,
+    ca_pem: String,
+}
+
+impl Origin {
+    /// Listens on a port of its own.
+    pub(crate) fn start() -> Result<Self> {
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
+        let ca_pem = cert.pem();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let address = listener.local_addr()?;
+        let book = Arc::new(Mutex::new(Book::default()));
+        let of = book.clone();
+        std::thread::spawn(move || runtime.block_on(serve(listener, TlsAcceptor::from(Arc::new(tls)), of)));
+        Ok(Self { book, address, ca_pem })
+    }
+
+    /// A kubeconfig that leads here.
+    pub(crate) fn kubeconfig(&self) -> Value {
+        use base64::Engine as _;
+        let ca = base64::engine::general_purpose::STANDARD.encode(&self.ca_pem);
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "it",
+            "clusters": [{"name": "it", "cluster": {
+                "server": format!("https://{}", self.address), "certificate-authority-data": ca}}],
+            "users": [{"name": "it", "user": {"token": "stand-in"}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        })
+    }
+}
+
+async fn serve(listener: TcpListener, tls: TlsAcceptor, book: Arc<Mutex<Book>>) {
+    let tasks = TaskTracker::new();
+    let mut taken = 0_u32;
+    while let Ok((tcp, _)) = listener.accept().await {
+        taken += 1;
+        if taken.is_multiple_of(8) {
+            // No handshake, so no request: the agent can promise that nothing ran.
+            continue;
+        }
+        let (tls, book) = (tls.clone(), book.clone());
+        tasks.spawn(async move {
+            let Ok(io) = tls.accept(tcp).await else { return };
+            let service = service_fn(move |request| {
+                let book = book.clone();
+                async move { answer(&book, request).await }
+            });
+            // An agent that was killed cuts its connections: that is the test.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(io), service).await;
+        });
+    }
+}
+
+/// The answer to one request; an error cuts the connection instead.
+async fn answer(book: &Mutex<Book>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+    let number = |name: &str| -> Option<u64> {
+        let query = request.uri().query()?;
+        query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    };
+    if request.method() != Method::POST {
+        let version = json!({"major": "1", "minor": "36", "gitVersion": "v1.36.3", "gitCommit": "", "gitTreeState": "",
+            "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
+        return Ok(reply(StatusCode::OK, &version)?);
+    }
+    let attempt = number("attempt").context("an attempt without a number")?;
+    let (hold, rude) = (number("hold").unwrap_or(0), number("rude") == Some(1));
+    book.lock().map_err(|_| anyhow::anyhow!("the book is lost"))?.seen.insert(attempt);
+    let body = request.into_body().collect().await?.to_bytes();
+    let object: Value = serde_json::from_slice(&body)?;
+    let name = object["metadata"]["name"].as_str().context("an object without a name")?.to_owned();
+    *book.lock().map_err(|_| anyhow::anyhow!("the book is lost"))?.made.entry(name).or_default() += 1;
+    tokio::time::sleep(Duration::from_millis(hold)).await;
+    anyhow::ensure!(!rude, "cut after the object was made");
+    Ok(reply(StatusCode::CREATED, &object)?)
+}
+
+fn reply(status: StatusCode, body: &Value) -> Result<Response<Full<Bytes>>, http::Error> {
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body.to_string())))
+}
