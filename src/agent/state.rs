@@ -82,6 +82,7 @@ struct EnrolledDocument {
 }
 
 /// Where the document is kept.
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub(super) enum State {
     File(PathBuf),
     Secret { api: Api<KubeSecret>, name: String, shown: String },

@@ -7,7 +7,7 @@ use super::FrameKind;
 pub enum Direction {
     /// Hub to agent on a `Proxy` stream: HEAD, DATA…, END.
     Request,
-    /// Agent to hub on a `Proxy` stream: [DISPATCHED], HEAD, DATA…, [TRAILERS], END.
+    /// Agent to hub on a `Proxy` stream: \[DISPATCHED\], HEAD, DATA…, \[TRAILERS\], END.
     Response,
     /// Either direction of a `Control` stream: MESSAGE…, END.
     Control,

@@ -76,7 +76,8 @@ fn host_must_be_the_name_of_the_handshake() {
 
 #[test]
 fn chunked_bodies_end_where_they_end() {
-    let cases: &[(&str, Result<(usize, bool), Violation>)] = &[
+    type Scanned = Result<(usize, bool), Violation>;
+    let cases: &[(&str, Scanned)] = &[
         ("0\r\n\r\nGET", Ok((5, true))),
         ("3\r\nabc\r\n0\r\n\r\n", Ok((13, true))),
         ("A;x=y\r\n0123456789\r\n0\r\nt: v\r\n\r\n!", Ok((30, true))),
