@@ -94,7 +94,7 @@ async fn cancelled(client: &HubClient, connections: u64, each: u64) -> Result<(u
             for turn in 0..each {
                 let path = match noise.below(4) {
                     0 => "/clusters/edge-2/api/v1/namespaces/default/events?watch=1",
-                    1 => "/clusters/edge-2/api/v1/configmaps?watch=1",
+                    1 => "/clusters/edge-2/api/v1/namespaces?watch=1",
                     2 => "/clusters/edge-2/api/v1/namespaces/bulk/configmaps?limit=2",
                     _ => "/clusters/edge-2/api/v1/namespaces",
                 };

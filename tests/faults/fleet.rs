@@ -15,13 +15,14 @@ use serde_json::{Value, json};
 use crate::Arguments;
 use crate::environment::Environment;
 pub(crate) use crate::environment::Part;
+use crate::janitor::Workspace;
 
 /// The cluster with pods and an audit log.
 pub(crate) const EDGE_1: Part = Part::Agent(0);
 /// A bare control plane.
 pub(crate) const EDGE_2: Part = Part::Agent(1);
 
-/// Bytes in the namespace `bulk` of edge-2, and of edge-1.
+/// Bytes in the namespace `bulk` of each of them.
 pub(crate) const BULK: usize = 50 << 20;
 
 /// A hub with edge-1 and edge-2.
@@ -30,6 +31,7 @@ pub(crate) struct Fleet {
     /// Resident kilobytes of hub and of both agents, before any test ran.
     pub(crate) at_rest: [u64; 3],
     bulk: bool,
+    _copy: Workspace,
 }
 
 /// The fleet, whole, for one test at a time. Its processes die with the last test: the kernel sees to that.
@@ -42,6 +44,11 @@ pub(crate) fn fleet() -> MutexGuard<'static, Fleet> {
     fleet
 }
 
+/// The optimised build that is judged instead of the one that cargo made for this test: figures are worth more on it.
+pub(crate) fn optimised() -> Option<PathBuf> {
+    std::env::var_os("ROADSTEAD_FAULTS_OPTIMISED").map(PathBuf::from)
+}
+
 /// Prints a figure, past the capture of the test runner: it is a result.
 pub(crate) fn figure(text: &str) {
     let _ = writeln!(std::io::stderr(), "figure: {text}");
@@ -50,17 +57,16 @@ pub(crate) fn figure(text: &str) {
 impl Fleet {
     fn start() -> Result<Self> {
         // Another build may replace the program under our feet; this copy is the one that is judged, restarts included.
-        let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("roadstead-faults");
-        let part = program.with_extension("part");
-        fs::copy(env!("CARGO_BIN_EXE_roadstead"), &part)?;
-        fs::rename(&part, &program)?;
+        let copy = Workspace::new()?;
+        let program = copy.path().join("roadstead");
+        fs::copy(optimised().unwrap_or_else(|| env!("CARGO_BIN_EXE_roadstead").into()), &program)?;
         let arguments = Arguments { clusters: 2, pods: true, kubeconfig: None, roadstead: program };
         let environment = Environment::start_with(&arguments, &|mut options| {
             options.pods = options.name == "edge-1";
             options.audit_log = options.pods;
             options
         })?;
-        let mut this = Self { environment, at_rest: [0; 3], bulk: false };
+        let mut this = Self { environment, at_rest: [0; 3], bulk: false, _copy: copy };
         std::thread::sleep(Duration::from_secs(2));
         for (slot, part) in [Part::Hub, EDGE_1, EDGE_2].into_iter().enumerate() {
             this.at_rest[slot] = resident(this.environment.pid(part))?;

@@ -11,14 +11,17 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
+
+/// A connection of HTTP/2 says GOAWAY after this: some requests are on their way to it just then.
+const GOAWAY_AFTER: Duration = Duration::from_millis(60);
 
 /// What came.
 #[derive(Debug, Default)]
@@ -44,10 +47,11 @@ impl Origin {
         let ca_pem = cert.pem();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![cert.der().clone()], key)?;
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
         let address = listener.local_addr()?;
@@ -80,16 +84,27 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, book: Arc<Mutex<Book>>) 
             // No handshake, so no request: the agent can promise that nothing ran.
             continue;
         }
-        let (tls, book) = (tls.clone(), book.clone());
-        tasks.spawn(async move {
-            let Ok(io) = tls.accept(tcp).await else { return };
-            let service = service_fn(move |request| {
-                let book = book.clone();
-                async move { answer(&book, request).await }
-            });
-            // An agent that was killed cuts its connections: that is the test.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(io), service).await;
-        });
+        tasks.spawn(connection(tls.clone(), tcp, book.clone()));
+    }
+}
+
+/// One connection. An agent that was killed cuts it, which is the test; so how it ends does not matter.
+async fn connection(tls: TlsAcceptor, tcp: TcpStream, book: Arc<Mutex<Book>>) {
+    let Ok(io) = tls.accept(tcp).await else { return };
+    let h2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
+    let service = service_fn(move |request| {
+        let book = book.clone();
+        async move { answer(&book, request).await }
+    });
+    if !h2 {
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(io), service).await;
+        return;
+    }
+    let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service);
+    tokio::pin!(connection);
+    if tokio::time::timeout(GOAWAY_AFTER, &mut connection).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
     }
 }
 
