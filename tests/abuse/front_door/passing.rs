@@ -1,10 +1,13 @@
 //! T025, T032, T041–T043, T052–T056: requests that pass, and exactly what of them arrives; answers, and what of them comes back.
 
+use tokio::io::AsyncWriteExt;
+
 use super::Front;
 use crate::{
     origin::{AGENT_TOKEN, Then, json},
+    raw::{Until, exchange},
     rows::{Outcome, Rows, expect},
-    world::marker,
+    world::{marker, until},
 };
 
 pub(super) async fn run(rows: &Rows, front: &Front) {
@@ -51,14 +54,26 @@ const CHUNKS: &[(&str, &str, &str)] = &[
     ("T032", "a chunk longer than it says", "5\r\nhelloXX\r\n0\r\n\r\n"),
     ("T032", "a chunk size of 17 digits", "00000000000000005\r\nhello\r\n0\r\n\r\n"),
     ("T032", "a NUL in a trailer", "5\r\nhello\r\n0\r\nx: \0\r\n\r\n"),
+    ("T032", "a control byte in the last chunk's extension, alone in its packet", "5\r\nhello\r\n0;a|\x01\r\n\r\n"),
+    ("T032", "a NUL in a trailer, alone in its packet", "5\r\nhello\r\n0\r\nx: |\0\r\n\r\n"),
+    ("T032", "a bare LF in a chunk's extension, alone in its packet", "d;a|\nhello, world!\r\n0\r\n\r\n"),
     ("T032", "a second request in a trailer's place", "0\r\nGET /api HTTP/1.1\n\r\n\r\n"),
 ];
 
 /// The request may have arrived; what must not is a body that looks complete, and nothing may be read as a second request.
+/// What is behind `|` comes later: the hub has passed on what is before it.
 async fn bad_chunks(front: &Front, chunks: &str) -> Outcome {
     let chunks = chunks.replace("{20k}", &"x".repeat(20 << 10));
     let send = format!("POST {{M}} HTTP/1.1\r\n{{H}}Transfer-Encoding: chunked\r\n\r\n{chunks}{{S}}");
-    let (reply, seen) = front.send(&send, true).await;
+    let marker = marker();
+    let (first, later) = send.split_once('|').unwrap_or((&send, ""));
+    let mut tls = front.hub.door.connect("127.0.0.1", &[b"http/1.1"]).await?;
+    tls.write_all(&front.fill(first, &marker)).await.map_err(|e| e.to_string())?;
+    if !later.is_empty() {
+        until("the request arrives", || !front.origin.seen(&marker).is_empty()).await;
+    }
+    let reply = exchange(tls, &front.fill(later, &marker), Until::Closed).await;
+    let seen = front.origin.seen(&marker);
     expect(reply.closed, "the connection stays open")?;
     expect(reply.answers.len() <= 1 && reply.status() != 200, format!("status {}", reply.status()))?;
     expect(seen.iter().all(|r| !r.whole && r.head.starts_with("POST ")), "a complete body or a second request arrived")
