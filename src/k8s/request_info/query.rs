@@ -20,6 +20,8 @@ impl ListOptions {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decode_query(value);
             match &*decode_query(key) {
+                // Whether it parses is not worth its grammar here: beside one, no name is the careful answer.
+                "labelSelector" => readable &= value.is_empty(),
                 "watch" => watch |= !(value.eq_ignore_ascii_case("false") || value == "0"),
                 "fieldSelector" => selectors.push(value),
                 // One option that does not decode makes the API server forget the name.
@@ -116,6 +118,7 @@ mod tests {
         for (query, name) in [
             ("fieldSelector=metadata.name%3Dweb", Some("web")),
             ("fieldSelector=metadata.name==web", Some("web")),
+            ("fieldSelector=metadata.name==web&labelSelector=%3D%3D", None),
             ("fieldSelector=spec.nodeName%3Da%2Cmetadata.name%3Dweb", Some("web")),
             ("fieldSelector=metadata.name%3Da%5C%2Cb", Some("a,b")),
             ("fieldSelector=metadata.name!%3Dweb", None),
