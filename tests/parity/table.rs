@@ -1,0 +1,65 @@
+//! The table of commands: shell files of rows, each headed by `#: claim (exit code) [tags]`.
+
+use anyhow::{Context, Result, ensure};
+
+/// The files of the table, in the order in which they run: later rows build on what earlier ones made.
+const FILES: [&str; 4] = [
+    include_str!("rows/1-discover.sh"),
+    include_str!("rows/2-objects.sh"),
+    include_str!("rows/3-workloads.sh"),
+    include_str!("rows/4-streams.sh"),
+];
+
+/// In which settings a row runs beside the first, which has all of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tag {
+    /// In every setting.
+    All,
+    /// Where plain requests are tried: another kubectl, another HTTP version.
+    Core,
+    /// Where sessions are tried: another kubectl, another streaming protocol.
+    Stream,
+}
+
+/// One script, run straight and through.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Row {
+    /// What it is about.
+    pub(crate) name: &'static str,
+    /// The exit code of both ways: equal failures prove nothing where success was meant.
+    pub(crate) code: i32,
+    /// Where else it runs.
+    pub(crate) tag: Option<Tag>,
+    /// For `sh -c`, after the prelude.
+    pub(crate) script: &'static str,
+}
+
+/// All rows, in order.
+///
+/// # Errors
+/// When a head cannot be read.
+pub(crate) fn rows() -> Result<Vec<Row>> {
+    let sections = FILES.iter().flat_map(|text| format_sections(text));
+    sections.map(|section| row(section).with_context(|| format!("in row {section:.40}"))).collect()
+}
+
+fn format_sections(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.strip_prefix("#: ").unwrap_or(text).split("\n#: ")
+}
+
+fn row(section: &'static str) -> Result<Row> {
+    let (head, script) = section.split_once('\n').context("no script")?;
+    let (head, tag) = match head.strip_suffix(']').and_then(|head| head.rsplit_once(" [")) {
+        None => (head, None),
+        Some((head, "all")) => (head, Some(Tag::All)),
+        Some((head, "core")) => (head, Some(Tag::Core)),
+        Some((head, "stream")) => (head, Some(Tag::Stream)),
+        Some((_, other)) => anyhow::bail!("unknown tag {other}"),
+    };
+    let (name, code) = match head.strip_suffix(')').and_then(|head| head.rsplit_once(" (")) {
+        None => (head, 0),
+        Some((name, code)) => (name, code.parse().context("exit code")?),
+    };
+    ensure!(!script.trim().is_empty(), "no script");
+    Ok(Row { name, code, tag, script })
+}
