@@ -104,7 +104,8 @@ async fn tcp_alpn(hub: &Hub) -> Outcome {
 /// With everything that a client can do to be resumed: nothing to resume, so no early data either.
 async fn no_ticket(hub: &Hub, victim: &crate::quic::Joined) -> Outcome {
     let mut tls = victim.tls(ALPN_LINK);
-    tls.resumption = rustls::client::Resumption::in_memory_sessions(8);
+    let tickets = Arc::new(forge::Tickets::default());
+    tls.resumption = rustls::client::Resumption::store(tickets.clone());
     tls.enable_early_data = true;
     let (endpoint, config) = (endpoint(), config(tls));
     for _ in 0..2 {
@@ -117,7 +118,7 @@ async fn no_ticket(hub: &Hub, victim: &crate::quic::Joined) -> Outcome {
         let _moored = moor(connection, hello("1.0.0")).await?;
         sleep(std::time::Duration::from_millis(50)).await;
     }
-    Ok(())
+    expect(tickets.given() == 0, format!("{} tickets", tickets.given()))
 }
 
 async fn no_user(hub: &Hub, victim: &crate::quic::Joined) -> Outcome {

@@ -114,7 +114,9 @@ pub(crate) struct Hub {
     pub(crate) process: Process,
     pub(crate) dir: TempDir,
     pub(crate) door: Door,
+    /// The administrator's token.
     pub(crate) admin: String,
+    metrics: std::net::SocketAddr,
 }
 
 /// A cluster that was announced.
@@ -146,10 +148,22 @@ impl Hub {
         .await;
         let endpoints: Value = serde_json::from_slice(&fs::read(data.join("endpoints.json")).unwrap()).unwrap();
         let address = endpoints["listen"].as_str().unwrap().parse().unwrap();
+        let metrics = endpoints["admin"].as_str().unwrap().parse().unwrap();
         let ca = fs::read_to_string(data.join("hub-ca.pem")).unwrap();
         let admin = fs::read_to_string(data.join("admin.yaml")).unwrap();
         let admin = admin.lines().find_map(|l| l.strip_prefix("token: ")).unwrap().to_owned();
-        Self { process, dir, door: Door { address, ca }, admin }
+        Self { process, dir, door: Door { address, ca }, admin, metrics }
+    }
+
+    /// The names and labels of all metrics.
+    pub(crate) async fn series(&self) -> Vec<String> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut tcp = tokio::net::TcpStream::connect(self.metrics).await.unwrap();
+        tcp.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        tcp.read_to_string(&mut text).await.unwrap();
+        let lines = text.lines().filter(|line| line.starts_with("roadstead_"));
+        lines.filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series.to_owned()).collect()
     }
 
     /// A request of the hub's own API by its administrator; status and body.

@@ -25,6 +25,7 @@ pub(super) async fn run(rows: &Rows, front: &Front) {
     rows.run("T055", "redirect to another cluster", redirect(front, "/clusters/edge-2/api/v1/pods", 502)).await;
     rows.run("T055", "redirect without a scheme", redirect(front, "//evil.example/api/v1", 502)).await;
     rows.run("T055", "redirect within the cluster", redirect(front, "/api/v1/pods", 307)).await;
+    rows.run("T130", "hostile names, methods and agents make no new metrics", no_new_metrics(front)).await;
     rows.run("T056", "a cluster's browser headers are dropped", browser_headers(front)).await;
 }
 
@@ -167,6 +168,24 @@ async fn redirect(front: &Front, to: &str, status: u16) -> Outcome {
     let inside = if status == 502 { String::new() } else { format!("/clusters/edge-1{to}") };
     expect(location == inside, format!("location {location:?}"))?;
     expect(front.origin.all().len() == before + 1, "somebody followed it")
+}
+
+async fn no_new_metrics(front: &Front) -> Outcome {
+    front.serves().await?;
+    let before = front.hub.series().await;
+    for i in 0..30 {
+        for send in [
+            format!("GET /clusters/made-up-{i}/api/v1/pods HTTP/1.1\r\n{{H}}\r\n"),
+            format!("MADEUP{i} {{M}} HTTP/1.1\r\n{{H}}\r\n"),
+            format!("GET {{P}}/apis/g{i}/v{i}/r{i}/{{m}} HTTP/1.1\r\n{{H}}User-Agent: agent-{i}\r\n\r\n"),
+            format!("GET /path-{i} HTTP/1.1\r\n{{H}}\r\n"),
+        ] {
+            front.send(&send, false).await;
+        }
+    }
+    let after = front.hub.series().await;
+    let new: Vec<&String> = after.iter().filter(|series| !before.contains(series)).collect();
+    expect(before.len() > 10 && new.is_empty(), format!("of {} series new: {new:?}", before.len()))
 }
 
 async fn browser_headers(front: &Front) -> Outcome {

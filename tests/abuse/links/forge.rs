@@ -1,6 +1,13 @@
 //! Certificates with one thing wrong. The only place that holds a hub's private keys.
 
-use std::{path::Path, sync::Arc, time::Duration as Wait};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration as Wait,
+};
 
 use quinn::{Endpoint, crypto::rustls::QuicServerConfig};
 use rcgen::{
@@ -14,8 +21,8 @@ use roadstead::{
 };
 use rustls::{
     ConfigBuilder,
-    client::WantsClientCert,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue, WantsClientCert},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 use serde_json::{Value, json};
@@ -272,6 +279,42 @@ pub(super) fn listener((chain, key): Holder) -> Endpoint {
 pub(super) fn write_state(dir: &Path, keys: &Keys, uid: &str) {
     let (chain, key) = Leaf::good(keys, uid).sign();
     crate::evil_hub::write_state(dir, &key.serialize_pem(), &chain, &keys.trust_domain);
+}
+
+/// Counts the tickets that a server gives: without one, nothing can be resumed.
+#[derive(Debug, Default)]
+pub(super) struct Tickets(AtomicUsize);
+
+impl Tickets {
+    pub(super) fn given(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: rustls::NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<rustls::NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, _: Tls13ClientSessionValue) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        None
+    }
 }
 
 #[derive(Debug)]
