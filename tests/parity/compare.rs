@@ -74,3 +74,25 @@ fn difference(name: &str, one: &[u8], other: &[u8], dir: &Path) -> Result<String
     ensure!(output.status.code().is_some_and(|code| code < 2), "diff failed");
     Ok(String::from_utf8_lossy(&output.stdout).lines().take(60).map(|line| format!("{line}\n")).collect())
 }
+
+#[test]
+fn normalising_takes_what_must_differ_and_nothing_else() -> Result<()> {
+    let cases = [
+        ("at https://127.0.0.1:4711/clusters/edge-1 now", "at SERVER now"),
+        ("at https://127.0.0.1:4711/clusters/edge-2 now", "at SERVER/clusters/edge-2 now"),
+        ("one   1     3m2s", "one  1  AGE"),
+        ("one   1     2d   <none>", "one  1  AGE  <none>"),
+        ("uid: 33b04077-403e-4daf-886a-a3fc7cf7ac24", "uid: UID"),
+        ("  resourceVersion: \"248\"", "  resourceVersion: \"RV\""),
+        ("pod/web-5b7df8b546-6gh9v created", "pod/web-5b7df8b546-POD created"),
+        ("since 2026-11-22T19:36:56Z", "since TIME"),
+        ("exit code 42", "exit code 42"),
+        ("web    3/3     3", "web    3/3     3"),
+        ("deployment.apps/web-3 scaled to 5s", "deployment.apps/web-3 scaled to 5s"),
+        ("generation: 7", "generation: 7"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(String::from_utf8(normalise(text.as_bytes())?)?.trim_end(), expected);
+    }
+    Ok(())
+}

@@ -39,11 +39,11 @@ pub(crate) struct Row {
 /// # Errors
 /// When a head cannot be read.
 pub(crate) fn rows() -> Result<Vec<Row>> {
-    let sections = FILES.iter().flat_map(|text| format_sections(text));
-    sections.map(|section| row(section).with_context(|| format!("in row {section:.40}"))).collect()
+    let all = FILES.iter().flat_map(|text| sections(text));
+    all.map(|section| row(section).with_context(|| format!("in row {section:.40}"))).collect()
 }
 
-fn format_sections(text: &'static str) -> impl Iterator<Item = &'static str> {
+fn sections(text: &'static str) -> impl Iterator<Item = &'static str> {
     text.strip_prefix("#: ").unwrap_or(text).split("\n#: ")
 }
 
@@ -62,4 +62,15 @@ fn row(section: &'static str) -> Result<Row> {
     };
     ensure!(!script.trim().is_empty(), "no script");
     Ok(Row { name, code, tag, script })
+}
+
+#[test]
+fn the_table_has_at_least_sixty_rows_with_names_of_their_own() -> Result<()> {
+    let rows = rows()?;
+    let names: std::collections::BTreeSet<&str> = rows.iter().map(|row| row.name).collect();
+    assert!(rows.len() >= 60, "{}", rows.len());
+    assert_eq!(names.len(), rows.len());
+    let commands = rows.iter().map(|row| row.script.matches("kubectl").count()).sum::<usize>();
+    assert!(commands >= 200, "{commands}");
+    Ok(())
 }

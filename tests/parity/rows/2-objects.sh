@@ -67,13 +67,13 @@ kubectl create clusterrole unused --verb get --resource nodes --dry-run=server -
 kubectl create priorityclass unused --value 1 --dry-run=client --output yaml
 kubectl get configmaps,secrets,serviceaccounts,roles,rolebindings,quota,pdb,ingress,cronjobs --selector '!kind'
 
-#: what another person may with a role [core]
+#: what another person may with a role
 kubectl create rolebinding devs-read --role reader --group devs
 kubectl --as bob --as-group devs get configmap one --output jsonpath='{.data}'
 expect 1 kubectl --as bob --as-group devs delete configmap one
 kubectl --as bob --as-group devs auth can-i list configmaps
 
-#: create of what exists (1) [core]
+#: create of what exists (1)
 kubectl create configmap one --from-literal a=1
 
 #: create of what is not valid (1) [core]
@@ -81,7 +81,7 @@ kubectl create --filename - <<'END'
 {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "Not_Valid"}, "spec": {"ports": [{"port": 99999}]}}
 END
 
-#: unknown fields: strict, warned, ignored [core]
+#: unknown fields: strict, warned, ignored
 unknown() { kubectl create --filename - "--validate=$1" --dry-run=server <<'END'
 {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "odd"}, "dato": {"a": "1"}}
 END
@@ -110,7 +110,7 @@ kubectl get configmap applied --output yaml
 kubectl apply view-last-applied configmap applied
 kubectl apply --filename apply.yaml --dry-run=server --output json
 
-#: apply from a kustomization, and pruned [core]
+#: apply from a kustomization, and pruned
 mkdir -p base && printf 'resources: [one.yaml]\nnamePrefix: k-\n' >base/kustomization.yaml
 printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: custom}\ndata: {x: "1"}\n' >base/one.yaml
 kubectl apply --kustomize base
@@ -146,7 +146,7 @@ kubectl patch configmap one --type json --patch '[{"op":"test","path":"/data/a",
 kubectl get configmap one --output json >one.json
 sed 's/"9"/"10"/' one.json | kubectl replace --filename -
 expect 1 kubectl replace --filename one.json
-kubectl replace --force --filename less.yaml
+kubectl replace --force --filename owned.yaml
 
 #: edit with an editor that changes, one that does not, one that fails [core]
 KUBE_EDITOR='sed -i s/\"10\"/\"11\"/' kubectl edit configmap one
@@ -220,9 +220,9 @@ kubectl delete configmap many-001 --ignore-not-found
 kubectl delete configmaps --selector rest=2 --wait=false
 kubectl delete secret hidden --dry-run=server
 kubectl delete secret/hidden role/reader --output name
-kubectl delete --filename less.yaml --now
+kubectl delete --filename owned.yaml --now
 
-#: a kind of our own, and its objects [core]
+#: a kind of our own, and its objects
 crd() { printf '%s' '{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"ships.'"$NS"'.example.com"},"spec":{"group":"'"$NS"'.example.com","scope":"Namespaced","names":{"kind":"Ship","plural":"ships","singular":"ship","shortNames":["sh"]},"versions":[{"name":"v1","served":true,"storage":true,"subresources":{"status":{},"scale":{"specReplicasPath":".spec.masts","statusReplicasPath":".status.masts"}},"additionalPrinterColumns":[{"name":"Masts","type":"integer","jsonPath":".spec.masts"}],"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","required":["masts"],"properties":{"masts":{"type":"integer","minimum":1,"description":"How many masts."}}},"status":{"type":"object","properties":{"masts":{"type":"integer"}}}}}}}]}}'; }
 crd | kubectl apply --filename -
 kubectl wait "crd/ships.$NS.example.com" --for condition=Established --timeout 20s

@@ -5,7 +5,7 @@ kubectl get deployment web --output wide
 kubectl get pods --selector app=web --output custom-columns=PHASE:.status.phase,IMAGE:.spec.containers[0].image
 kubectl describe deployment web | sed '/^Events:/,$d'
 
-#: scale, and with a wrong precondition [core]
+#: scale, and with a wrong precondition
 kubectl scale deployment/web --replicas 5
 kubectl rollout status deployment/web --timeout 60s | tail -n 1
 expect 1 kubectl scale deployment/web --current-replicas 2 --replicas 1
@@ -13,7 +13,7 @@ kubectl scale deployment/web --current-replicas 5 --replicas 2
 kubectl wait deployment/web --for jsonpath='{.status.replicas}'=2 --timeout 30s
 kubectl get deployment web --subresource scale --output yaml
 
-#: set image, history, undo, restart, pause [core]
+#: set image, history, undo, restart, pause
 kubectl set image deployment/web none=none:2
 kubectl rollout status deployment/web --timeout 60s | tail -n 1
 kubectl rollout history deployment/web
@@ -37,7 +37,7 @@ kubectl create service clusterip web --tcp 80:80
 kubectl set selector service web app=other
 kubectl get service web --output jsonpath='{.spec.selector}'
 
-#: expose and autoscale [core]
+#: expose and autoscale
 kubectl expose deployment web --name web-2 --port 80 --target-port 8080 --type NodePort
 kubectl get service web-2
 kubectl describe service web-2
@@ -108,7 +108,7 @@ kubectl uncordon kwok-2
 kubectl taint node kwok-2 tested-
 kubectl label node kwok-2 tested-
 
-#: drain a node, and when a pod has no owner [core]
+#: drain a node, and when a pod has no owner
 kubectl run lone --image none --labels "drained=$NS" --overrides '{"spec":{"nodeName":"kwok-1"}}'
 kubectl wait pod/lone --for condition=Ready --timeout 30s
 expect 1 kubectl drain kwok-1 --pod-selector "drained=$NS"
