@@ -164,13 +164,6 @@ impl Status {
         self.retry_after
     }
 
-    /// The same without an invitation to retry: on discovery paths one command would ask 55 times (§ 2.12).
-    #[must_use]
-    pub fn without_retry(mut self) -> Self {
-        self.retry_after = None;
-        self
-    }
-
     /// The same with a request id at the end of the message, for finding it in logs.
     #[must_use]
     pub fn with_request_id(mut self, id: &str) -> Self {

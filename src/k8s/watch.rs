@@ -117,7 +117,10 @@ mod tests {
 
     #[test]
     fn an_error_event_is_one_record_that_client_go_decodes() {
-        let line = error_event(&Status::tunnel_lost_in_session("edge-1"));
+        let line = error_event(&Status::new(
+            crate::k8s::Reason::BadGateway,
+            "cluster edge-1: link between hub and agent lost; its output is incomplete",
+        ));
         let event: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!((&event["type"], &event["object"]["kind"]), (&"ERROR".into(), &"Status".into()));
         assert_eq!(event["object"]["code"], 502);

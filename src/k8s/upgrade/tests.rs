@@ -17,7 +17,10 @@ fn exec(upgrade: &Upgrade, name: &'static str, value: &'static str) -> Tracker {
 }
 
 fn lost() -> Status {
-    Status::tunnel_lost_in_session("edge-1")
+    Status::new(
+        crate::k8s::Reason::BadGateway,
+        "cluster edge-1: link between hub and agent lost; its output is incomplete",
+    )
 }
 
 fn bytes(injection: Injection) -> Vec<u8> {
