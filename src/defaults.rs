@@ -106,7 +106,7 @@ pub const JOIN_RETRY: Duration = Duration::from_secs(600);
 /// Life of an agent's certificate.
 pub const AGENT_LEAF: Duration = Duration::from_secs(24 * 3600);
 
-/// Life of the hub's own certificates, for links and for HTTPS; made anew at every start and at half of it.
+/// Life of the hub's own certificates, for links and for HTTPS.
 pub const HUB_LEAF: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// An agent must open its control stream and say hello within this.
@@ -233,3 +233,7 @@ pub const STALLED_READERS: usize = 48;
 
 /// A client that has not read for this long counts as one that stopped. Longer than a round trip to anywhere.
 pub const STALLED: Duration = Duration::from_secs(1);
+
+/// The hub makes its own certificates anew this often, and its issuing ones when they are due: six tries before the first
+/// of them ends.
+pub const HUB_RENEWAL: Duration = Duration::from_secs(24 * 3600);

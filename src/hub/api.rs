@@ -169,7 +169,7 @@ async fn add_cluster(hub: &Hub, caller: &Principal, wish: ClusterCreate) -> Answ
         token: token.reveal().expose().to_owned().into(),
         token_expires,
         hub: hub.public_url.to_string(),
-        hub_ca_pin: hub.pki.hub.pin().to_string(),
+        hub_ca_pin: hub.pki.hub().pin().to_string(),
     };
     json(StatusCode::CREATED, &created)
 }

@@ -46,7 +46,7 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest) -> Result<EnrolResp
                 let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl: defaults::AGENT_LEAF, serial };
                 let signed = hub
                     .pki
-                    .agents
+                    .agents()
                     .issue_agent(&request)
                     .map_err(|error| DirectoryError::Missing(format!("a usable agents' CA ({error})")))?;
                 let record = CertificateRecord {
@@ -66,9 +66,9 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest) -> Result<EnrolResp
     Ok(EnrolResponse {
         uid: cluster.uid.to_string(),
         name: cluster.name.clone(),
-        trust_domain: hub.pki.agents.trust_domain().to_string(),
+        trust_domain: hub.pki.agents().trust_domain().to_string(),
         chain: issued.chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect(),
-        hub_ca: hub.pki.hub.root_pem(),
+        hub_ca: hub.pki.hub().root_pem(),
         not_after: issued.not_after,
     })
 }

@@ -1,6 +1,9 @@
 //! The hub's two authorities and its own certificates, kept in the store; the public parts also as files.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, RwLock},
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -52,10 +55,8 @@ pub enum PkiError {
 
 /// Authorities, and what follows from them.
 pub(super) struct Pki {
-    /// Signs agents. The hub trusts it, and nothing else, on links.
-    pub agents: Authority,
-    /// Signs hubs. Agents pin it.
-    pub hub: Authority,
+    agents: RwLock<Arc<Authority>>,
+    hub: RwLock<Arc<Authority>>,
     /// Checks agents.
     pub verifier: Arc<AgentVerifier>,
     /// The hub's certificate on links.
@@ -113,15 +114,34 @@ impl Pki {
         }
         let verifier = Arc::new(AgentVerifier::new(Arc::new(agents.roots()), agents.trust_domain().clone())?);
         let (link, https) = leaves(&hub, public, now)?;
+        let (agents, hub) = (RwLock::new(Arc::new(agents)), RwLock::new(Arc::new(hub)));
         Ok(Self { agents, hub, verifier, link, https, restart_secret })
     }
 
-    /// Makes the hub's own certificates anew and serves them from the next handshake on.
+    /// Signs agents. The hub trusts it, and nothing else, on links.
+    pub(super) fn agents(&self) -> Arc<Authority> {
+        self.agents.read().expect("no panic while it is held").clone()
+    }
+
+    /// Signs hubs. Agents pin it.
+    pub(super) fn hub(&self) -> Arc<Authority> {
+        self.hub.read().expect("no panic while it is held").clone()
+    }
+
+    /// Makes the hub's own certificates anew, and the issuing ones when they are due; they serve from the next handshake and
+    /// the next certificate on.
     ///
     /// # Errors
-    /// When they cannot be issued.
-    pub(super) fn renew_leaves(&self, public: &PublicName, now: OffsetDateTime) -> Result<(), PkiError> {
-        let (link, https) = leaves(&self.hub, public, now)?;
+    /// See [`PkiError`]; nothing has changed then.
+    pub(super) async fn renew(
+        &self,
+        store: &dyn Store,
+        public: &PublicName,
+        now: OffsetDateTime,
+    ) -> Result<(), PkiError> {
+        let Self { agents, hub, link, https, .. } = Self::load_or_create(store, public, now).await?;
+        *self.agents.write().expect("no panic while it is held") = agents.into_inner().expect("nobody else has it");
+        *self.hub.write().expect("no panic while it is held") = hub.into_inner().expect("nobody else has it");
         self.link.replace(link.current());
         self.https.replace(https.current());
         Ok(())
@@ -185,4 +205,28 @@ fn leaves(
     let https = hub.issue_hub_https(&HttpsRequest { key: &https_key, dns, ips, now, ttl })?;
     let link = CertSlot::new(certified_key(link.chain, &link_key)?);
     Ok((link, CertSlot::new(certified_key(https.chain, &https_key)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Embedded;
+
+    #[tokio::test]
+    async fn issuing_certificates_are_replaced_in_time_and_kept_while_the_roots_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(&dir.path().join("store.redb")).await.unwrap();
+        let public = PublicName { dns: vec!["hub.example".into()], ips: vec![] };
+        let start = OffsetDateTime::now_utc();
+        let pki = Pki::load_or_create(&store, &public, start).await.unwrap();
+        let (root, first, link) = (pki.agents().root_pem(), pki.agents().issuing_ends(), pki.link.current());
+        pki.renew(&store, &public, start + time::Duration::days(1)).await.unwrap();
+        assert_eq!(pki.agents().issuing_ends(), first);
+        assert!(!Arc::ptr_eq(&link, &pki.link.current()));
+        pki.renew(&store, &public, start + time::Duration::days(70)).await.unwrap();
+        let second = pki.agents().issuing_ends();
+        assert!(second > first && pki.agents().root_pem() == root);
+        let again = Pki::load_or_create(&store, &public, start + time::Duration::days(71)).await.unwrap();
+        assert_eq!(again.agents().issuing_ends(), second);
+    }
 }

@@ -97,7 +97,7 @@ pub async fn run(
     let links = agent_listener(pki.verifier.clone(), pki.link.clone(), ALPN_LINK)?;
     let links = Listener::bind(address, Arc::new(links), RestartKeys::from_secret(&pki.restart_secret))?;
     let https = https_server(pki.https.clone())?;
-    let directory = Directory::load(store).await?;
+    let directory = Directory::load(store.clone()).await?;
     let known = grants::load(&settings.grants)?;
     let hub = Arc::new(Hub {
         public_url,
@@ -124,7 +124,7 @@ pub async fn run(
         () = accept_links(hub_ref, &links) => {}
         () = admin::serve(hub.clone(), admin) => {}
         () = grants::watch(hub_ref, settings.grants.clone(), reload) => {}
-        () = renew_leaves(hub_ref, &public_name) => {}
+        () = renew_certificates(hub_ref, &*store, &public_name) => {}
     }
     drain(&hub, &links).await;
     Ok(())
@@ -170,10 +170,10 @@ async fn accept_links(hub: &Arc<Hub>, links: &Listener) {
     }
 }
 
-async fn renew_leaves(hub: &Hub, public: &PublicName) {
+async fn renew_certificates(hub: &Hub, store: &dyn Store, public: &PublicName) {
     loop {
-        tokio::time::sleep(defaults::HUB_LEAF / 2).await;
-        match hub.pki.renew_leaves(public, OffsetDateTime::now_utc()) {
+        tokio::time::sleep(defaults::HUB_RENEWAL).await;
+        match hub.pki.renew(store, public, OffsetDateTime::now_utc()).await {
             Ok(()) => tracing::info!("the hub's own certificates were renewed"),
             Err(error) => {
                 tracing::error!(

@@ -215,7 +215,7 @@ async fn renew(hub: &Hub, cluster: &Cluster, request: &RenewRequest) -> RenewRes
     let now = OffsetDateTime::now_utc();
     let serial = Serial::random();
     let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl: defaults::AGENT_LEAF, serial };
-    let issued = match hub.pki.agents.issue_agent(&request) {
+    let issued = match hub.pki.agents().issue_agent(&request) {
         Ok(issued) => issued,
         Err(error) => return refused(error.to_string()),
     };

@@ -30,13 +30,13 @@ pub(super) async fn publish(
 ) -> Result<(), RunError> {
     let at = |name: &str, source: io::Error| RunError::File { path: data.join(name).display().to_string(), source };
     let write = |name: &str, text: &str, mode: u32| write(&data.join(name), text, mode).map_err(|e| at(name, e));
-    write("hub-ca.pem", &hub.pki.hub.root_pem(), 0o644)?;
-    write("agents-ca.pem", &hub.pki.agents.root_pem(), 0o644)?;
+    write("hub-ca.pem", &hub.pki.hub().root_pem(), 0o644)?;
+    write("agents-ca.pem", &hub.pki.agents().root_pem(), 0o644)?;
     if !data.join("admin.yaml").exists() {
         let ttl = time::Duration::try_from(defaults::FIRST_ADMIN_TOKEN).unwrap_or(time::Duration::DAY);
         let now = OffsetDateTime::now_utc();
         let (_, token) = hub.directory.create_token("admin".to_owned(), Vec::new(), true, ttl, now).await?;
-        let ca: String = hub.pki.hub.root_pem().lines().map(|line| format!("  {line}\n")).collect();
+        let ca: String = hub.pki.hub().root_pem().lines().map(|line| format!("  {line}\n")).collect();
         let text = format!("hub: {}\ncaData: |\n{ca}token: {}\n", hub.public_url, token.reveal().expose());
         write("admin.yaml", &text, 0o600)?;
     }
