@@ -189,8 +189,9 @@ pub const REDIAL_LONGEST: Duration = Duration::from_millis(3_500);
 /// After a refusal that dialling again does not mend the agent waits this long: the operator must act.
 pub const REFUSED_WAIT: Duration = Duration::from_secs(60);
 
-/// A link that lived this long was good: waiting starts from the beginning after it.
-pub const LINK_PROVEN: Duration = Duration::from_secs(10);
+/// A link that lived this long was good: waiting starts from the beginning after it. Short, or a hub that is restarted twice
+/// in a row keeps its agents waiting as if it were away; an agent that flaps dials about once a second.
+pub const LINK_PROVEN: Duration = Duration::from_secs(1);
 
 /// An agent that is told to stop lets requests under way finish for this long.
 pub const AGENT_DRAIN: Duration = Duration::from_secs(5);
@@ -237,3 +238,6 @@ pub const STALLED: Duration = Duration::from_secs(1);
 /// The hub makes its own certificates anew this often, and its issuing ones when they are due: six tries before the first
 /// of them ends.
 pub const HUB_RENEWAL: Duration = Duration::from_secs(24 * 3600);
+
+/// The last words of an answer that was cut get this long to leave before the connection is cut, too.
+pub const LAST_WORDS: Duration = Duration::from_millis(50);

@@ -221,6 +221,13 @@ impl RequestInfo {
         (secrets && !self.reads() && self.verb != Verb::Create).then_some(Capability::Secrets)
     }
 
+    /// Whether this reads the log of a container.
+    pub fn is_log(&self) -> bool {
+        let log =
+            |r: &ResourceRequest| r.group.is_empty() && r.resource == "pods" && r.subresource.as_deref() == Some("log");
+        self.verb == Verb::Get && self.resource.as_ref().is_some_and(log)
+    }
+
     /// Whether this asks only about the caller itself (`kubectl auth whoami`, `can-i`).
     pub fn is_about_self(&self) -> bool {
         self.verb == Verb::Create && self.resource.as_ref().is_some_and(ResourceRequest::asks_about_self)

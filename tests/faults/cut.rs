@@ -19,6 +19,8 @@ enum Must {
     FailAndName,
     /// Fail.
     Fail,
+    /// Fail; a log says so itself, too, in its last line.
+    FailAndShow,
     /// kubectl ends a watch with 0 whatever happens; it must show why it ended.
     Show,
 }
@@ -90,6 +92,7 @@ impl Session {
             |text: &str| text.contains("edge-1") && (text.contains("link between") || text.contains("API server"));
         let right = match self.must {
             Must::Fail => !status.success(),
+            Must::FailAndShow => !status.success() && named(last),
             Must::FailAndName => !status.success() && named(&err),
             Must::Show => named(&out) || named(&err) || !status.success(),
         };
@@ -119,7 +122,7 @@ fn sessions(fleet: &Fleet, run: &str) -> Result<Vec<Session>> {
     let raw = ["get", "--raw", "/api/v1/namespaces/bulk/configmaps"];
     let watch = ["get", "configmaps", "-n", PODS, "-w", "--field-selector", &format!("metadata.name!=w{run}")];
     for (version, env) in [("h2", &[][..]), ("h1", &[("DISABLE_HTTP2", "1")][..])] {
-        all.push(Session::start(fleet, run, &format!("logs-{version}"), Must::Fail, env, &logs)?);
+        all.push(Session::start(fleet, run, &format!("logs-{version}"), Must::FailAndShow, env, &logs)?);
         all.push(Session::start(fleet, run, &format!("list-{version}"), Must::Fail, env, &raw)?);
         all.push(Session::start(fleet, run, &format!("watch-{version}"), Must::Show, env, &watch)?);
     }

@@ -98,6 +98,9 @@ pub(super) fn respond(
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let watch = (status == StatusCode::OK).then(|| RecordTracker::for_response(&judged.info, &headers)).flatten();
+    let plain =
+        !headers.contains_key(http::header::CONTENT_ENCODING) && !headers.contains_key(http::header::CONTENT_LENGTH);
+    let log = (status == StatusCode::OK && plain && judged.info.is_log()).then_some(true);
     let reader = Reader::new(recv);
     let body = LinkBody {
         hub: hub.clone(),
@@ -107,6 +110,8 @@ pub(super) fn respond(
         cut,
         upload,
         watch,
+        log,
+        ending: None,
     };
     let mut response = Response::new(ProxyBody::link(body));
     *response.status_mut() = status;

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use prost::Message;
+use tokio::time::{Sleep, sleep};
 
 use super::{
     Hub, Toward, Upload,
@@ -17,6 +18,7 @@ use super::{
     reader::{Read, Reader},
 };
 use crate::{
+    defaults,
     hub::{
         links::StreamGuard,
         said::{MESSAGE, shown},
@@ -51,6 +53,10 @@ pub(super) struct LinkBody {
     pub(super) stream: StreamGuard,
     /// Of a JSON watch: a failure is told in its own terms where a record ends.
     pub(super) watch: Option<RecordTracker>,
+    /// Of a container's log, whether a line begins: a log that was cut says so itself, for a file of it has no exit code.
+    pub(super) log: Option<bool>,
+    /// The end of an answer whose last words are on their way.
+    pub(super) ending: Option<(Pin<Box<Sleep>>, Truncated)>,
 }
 
 impl ProxyBody {
@@ -85,7 +91,7 @@ impl Body for ProxyBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_none(),
-            Kind::Link(body) => body.reader.is_closed(),
+            Kind::Link(body) => body.reader.is_closed() && body.ending.is_none(),
         }
     }
 
@@ -100,6 +106,10 @@ impl Body for ProxyBody {
 
 impl LinkBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        if let Some((words, _)) = &mut self.ending {
+            std::task::ready!(words.as_mut().poll(cx));
+            return Poll::Ready(self.ending.take().map(|(_, truncated)| Err(truncated)));
+        }
         if self.reader.is_closed() {
             return Poll::Ready(None);
         }
@@ -118,6 +128,9 @@ impl LinkBody {
                 self.hub.metrics.bytes(Toward::Client, bytes.len());
                 if let Some(watch) = &mut self.watch {
                     watch.feed(&bytes);
+                }
+                if let Some(begins) = &mut self.log {
+                    *begins = bytes.last() == Some(&b'\n');
                 }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
@@ -150,7 +163,15 @@ impl LinkBody {
             let event = error_event(&Status::new(Reason::InternalError, text));
             return Poll::Ready(Some(Ok(Frame::data(event))));
         }
-        Poll::Ready(Some(Err(Truncated { hop: hop.as_str(), message })))
+        let truncated = Truncated { hop: hop.as_str(), message };
+        if let Some(begins) = self.log.take() {
+            let line = if begins { "" } else { "\n" };
+            let text = format!("{line}roadstead: cluster {:?}: this log is incomplete: {truncated}\n", self.cluster);
+            // hyper sends what it has while the body waits, and would drop it with the connection if it failed at once.
+            self.ending = Some((Box::pin(sleep(defaults::LAST_WORDS)), truncated));
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from(text)))));
+        }
+        Poll::Ready(Some(Err(truncated)))
     }
 }
 
