@@ -23,7 +23,7 @@ fn run(spdy: bool, chunks: &[(bool, &[u8])], piece: usize) -> Outcome {
             if *from_client { tracker.feed_from_client(bytes) } else { tracker.feed_to_client(bytes) }
         }
     }
-    let _ = tracker.failure(&Status::tunnel_lost_in_session("edge-1"));
+    let _ = tracker.failure(&Status::no_such_path());
     tracker.outcome()
 }
 
