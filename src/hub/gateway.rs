@@ -1,6 +1,7 @@
 //! HTTPS: who may speak at all, and to which part of the hub. Everything ambiguous is refused before it has a meaning.
 
 mod framing;
+mod last_words;
 mod strict;
 
 use std::{convert::Infallible, sync::Arc};
@@ -19,8 +20,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+pub(super) use self::last_words::OpenRequest;
 use self::{
     framing::{MAX_HEAD, MAX_HEADERS, Violation},
+    last_words::{Farewell, Speaking},
     strict::{Strict, Verdict},
 };
 use super::{
@@ -100,14 +103,16 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
 
 async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>) {
     let draining = hub.draining.clone();
+    let farewell = Arc::new(Farewell::default());
+    let io = TokioIo::new(Speaking::new(tls, farewell.clone()));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (hub, sni) = (hub.clone(), sni.clone());
+        let (hub, sni, open) = (hub.clone(), sni.clone(), farewell.request());
         async move {
             let response = match check_h2(&request, sni.as_deref()) {
                 Err(violation) => refuse(&hub, violation),
                 Ok(()) => route(&hub, request).await,
             };
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(|body| body.on(open)))
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -120,7 +125,7 @@ async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
         .max_pending_accept_reset_streams(defaults::H2_PENDING_RESETS)
         .keep_alive_interval(defaults::H2_PING)
         .keep_alive_timeout(defaults::H2_PING)
-        .serve_connection(TokioIo::new(tls), service);
+        .serve_connection(io, service);
     tokio::pin!(connection);
     tokio::select! {
         ended = &mut connection => return trace_end(ended),
