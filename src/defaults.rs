@@ -76,7 +76,8 @@ pub const UPSTREAM_IDLE_CONNECTIONS: usize = 64;
 /// TCP keep-alive towards the API server: a dead one is noticed within three of these.
 pub const UPSTREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The agent's own credential is read again from disk this often, at most: projected tokens rotate.
+/// The agent's own credential is asked for this often (a token's file is read each minute, an exec plugin runs when its token
+/// ends), and after a 401 it is made anew at most this often.
 pub const CREDENTIAL_REFRESH: Duration = Duration::from_secs(10);
 
 /// An answer to an upgrade that is no 101 must be over within this; its connection is never used again.
