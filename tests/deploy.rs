@@ -237,8 +237,13 @@ fn the_hub_starts_as_its_unit_says() -> Result<()> {
     Ok(())
 }
 
-const GRANTS: &str = "{apiVersion: roadstead.dev/v1, kind: Grant, metadata: {name: viewers}, spec: {subjects: [{group: \"token:viewers\"}], \
-    clusters: {all: true}, as: {groups: [\"roadstead:view\"]}, capabilities: [read]}}";
+const GRANTS: &str = "
+{apiVersion: roadstead.dev/v1, kind: Grant, metadata: {name: viewers}, spec: {subjects: [{group: 'token:viewers'}],
+  clusters: {all: true}, as: {groups: ['roadstead:view']}, capabilities: [read]}}
+---
+{apiVersion: roadstead.dev/v1, kind: Grant, metadata: {name: strangers}, spec: {subjects: [{group: 'token:strangers'}],
+  clusters: {all: true}, as: {groups: ['roadstead:not-in-the-manifest']}, capabilities: [read]}}
+";
 
 #[test]
 fn an_agent_runs_as_its_manifest_says_from_joining_to_removal() -> Result<()> {
@@ -249,6 +254,9 @@ fn an_agent_runs_as_its_manifest_says_from_joining_to_removal() -> Result<()> {
     let mut pod = pod::Pod::new(&plane, &hub)?;
     pod.start()?;
     pod.wait_answer(token, whoami, "selfsubjectreviews").context("joining")?;
+    // A grant may name what the agent may not act as; the cluster says so, and kubectl shows it even of discovery.
+    let stranger = hub.roadstead(&["token", "create", "bob", "--group", "strangers"])?;
+    pod.wait_answer(stranger.trim(), whoami, "Warning: cluster \"edge-1\": the API server refused this to user")?;
     let certificate = pod.get("secret/roadstead-agent-state", "{.data}")?;
     ensure!(!certificate.is_empty(), "the Secret is empty");
 
