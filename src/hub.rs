@@ -25,18 +25,20 @@ pub use self::{
     directory::DirectoryError,
     pki::PkiError,
     serve::{RunError, run},
-    settings::{PublicUrl, PublicUrlError, Settings},
+    settings::{CertificateLife, CertificateLifeError, Settings},
 };
-use crate::access::Grants;
+use crate::{access::Grants, identity::HubUrl};
 
 /// One hub and everything that its parts share.
 struct Hub {
-    public_url: PublicUrl,
+    public_url: HubUrl,
     started: OffsetDateTime,
     directory: Directory,
     grants: RwLock<Arc<Grants>>,
     links: Links,
     pki: Pki,
+    /// Of the agents' certificates.
+    certificate_life: CertificateLife,
     metrics: Metrics,
     /// Connections, links and requests: what a drain waits for.
     tasks: TaskTracker,

@@ -9,10 +9,7 @@ use super::{
     api_types::{EnrolRequest, EnrolResponse},
     directory::{CertificateRecord, DirectoryError, JoinError},
 };
-use crate::{
-    defaults,
-    identity::{AgentRequest, Issued, Serial, Token, TokenKind, VerifiedCsr},
-};
+use crate::identity::{AgentRequest, Issued, Serial, Token, TokenKind, VerifiedCsr};
 
 /// No certificate.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +40,8 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest) -> Result<EnrolResp
             &token,
             csr.spki_sha256(),
             |cluster| {
-                let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl: defaults::AGENT_LEAF, serial };
+                let ttl = hub.certificate_life.into();
+                let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
                 let signed = hub
                     .pki
                     .agents()

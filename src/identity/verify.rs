@@ -19,7 +19,7 @@ pub use agent::{AgentVerifier, VerifiedPeer};
 pub use https::HttpsVerifier;
 pub use hub::{HubVerifier, LINK_SERVER_NAME};
 pub use leaf::LeafError;
-pub use own::{AgentIdentity, IdentityError};
+pub use own::{OwnCertificate, OwnError};
 pub use trust::{HubTrust, TrustError};
 
 /// Most certificates in a presented chain: leaf, issuing certificate, root (security design § 5.2).
