@@ -110,6 +110,16 @@ pub const AGENT_LEAF: Duration = Duration::from_secs(24 * 3600);
 /// Life of the hub's own certificates, for links and for HTTPS.
 pub const HUB_LEAF: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Enrolments of one source address (/64 of IPv6) that may fail, or be under way, at once: enough for a cluster's worth of agents behind
+/// one address to join together, as what succeeds does not count.
+pub const ENROLMENT_FAILURES: u32 = 10;
+
+/// So often may one more fail: each costs a signature to check, 0.1 ms. Longer keeps an agent that mistyped its token waiting.
+pub const ENROLMENT_FAILURE_EACH: Duration = Duration::from_secs(1);
+
+/// Sources whose failures are counted apart, 64 B each; of a flood from more the rest is counted together.
+pub const ENROLMENT_SOURCES: usize = 4_096;
+
 /// An agent must open its control stream and say hello within this.
 pub const HELLO: Duration = Duration::from_secs(10);
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, RwLock};
 use time::OffsetDateTime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{directory::Directory, links::Links, metrics::Metrics, pki::Pki};
+use self::{directory::Directory, enrol::Attempts, links::Links, metrics::Metrics, pki::Pki};
 pub use self::{
     directory::DirectoryError,
     pki::PkiError,
@@ -40,6 +40,8 @@ struct Hub {
     /// Of the agents' certificates.
     certificate_life: CertificateLife,
     metrics: Metrics,
+    /// Enrolments that failed lately.
+    attempts: Attempts,
     /// Connections, links and requests: what a drain waits for.
     tasks: TaskTracker,
     /// Connections to the admin listener: nothing waits for them.

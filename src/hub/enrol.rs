@@ -1,9 +1,12 @@
 //! `POST /enrol/v1`: a join token and a CSR become an identity. Plain HTTPS, so that the listener of links has no
 //! anonymous path.
 
+mod limit;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use time::OffsetDateTime;
 
+pub(super) use self::limit::{Attempts, Source};
 use super::{
     Hub,
     api_types::{EnrolRequest, EnrolResponse},

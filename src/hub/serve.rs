@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Hub, admin,
     directory::{Directory, DirectoryError},
+    enrol::Attempts,
     gateway,
     links::Links,
     metrics::Metrics,
@@ -111,6 +112,7 @@ pub async fn run(
         pki,
         certificate_life: settings.agent_certificate_life,
         metrics: Metrics::new(now.unix_timestamp() as f64),
+        attempts: Attempts::default(),
         tasks: TaskTracker::new(),
         admin_tasks: TaskTracker::new(),
         draining: CancellationToken::new(),

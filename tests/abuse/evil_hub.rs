@@ -204,14 +204,14 @@ async fn an_agent_asks_for_nothing_that_was_not_agreed() {
     const DUE: Duration = Duration::from_secs(100 * 3600);
     let rows = Rows::default();
     let (mut able, mut unable) = tokio::join!(moor(DUE, &["renew", "more"]), moor(DUE, &["more"]));
-    rows.run("T085", "(control) a hub that renews is asked", async {
+    rows.run("renew", "(control) a hub that renews is asked", async {
         let asked = timeout(SOON, Frames::default().next(&mut able.control.1)).await;
         let Ok(Some(Frame::Message(bytes))) = asked else { return Err(format!("{asked:?}")) };
         let body = ControlMessage::decode(bytes).map_err(|e| e.to_string())?.body;
         expect(matches!(body, Some(Body::RenewRequest(_))), format!("{body:?}"))
     })
     .await;
-    rows.run("T085", "a hub that does not renew is not asked; the agent says so, once, and serves", async {
+    rows.run("renew", "a hub that does not renew is not asked; the agent says so, once, and serves", async {
         let asked = timeout(Duration::from_secs(2), Frames::default().next(&mut unable.control.1)).await;
         expect(asked.is_err(), format!("{asked:?}"))?;
         let said = unable.agent.said().matches("does not renew certificates").count();

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    net::Ipv4Addr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -162,7 +163,7 @@ impl Hub {
         let ca = fs::read_to_string(data.join("hub-ca.pem")).unwrap();
         let admin = fs::read_to_string(data.join("admin.yaml")).unwrap();
         let admin = admin.lines().find_map(|l| l.strip_prefix("token: ")).unwrap().to_owned();
-        Self { process, dir, door: Door { address, ca }, admin, metrics }
+        Self { process, dir, door: Door { address, ca, from: Ipv4Addr::LOCALHOST }, admin, metrics }
     }
 
     /// The names and labels of all metrics.
