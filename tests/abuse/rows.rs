@@ -88,10 +88,7 @@ const LATER: &[(&str, &str)] = &[
     ("T062-T073", "OIDC: the access issue; T072 for hub tokens is a unit test of the hub's cut"),
     ("T083b", "TCP fallback of links: the transport issue; that HTTPS refuses the link's ALPN runs here"),
     ("T084", "TLS 1.2 on links: QUIC has no such thing (RFC 9001 § 4.2); the transport issue, with the TCP fallback"),
-    (
-        "T086-T087",
-        "end of certificate, external signer: the rotation issue; that renewal goes by the link's identity runs here",
-    ),
+    ("T085-T087", "renewal by name, end of certificate, external signer: the rotation issue"),
     ("T088", "DER fuzzing: proptests in src/identity; fuzz targets with the tooling issue"),
     ("T090-T098", "rotation: the rotation issue"),
     ("T099-T102", "locks: the access issue; removal of a cluster under a live link runs here as T099a"),
