@@ -131,6 +131,34 @@ async fn a_certificate_is_renewed_over_the_link_and_nobody_notices() {
     again.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_cannot_be_kept_is_asked_for_again_while_the_old_one_serves() {
+    let (hub, origin) = (Arc::new(Hub::start_with(&["--agent-cert-ttl", "60s"], "info").await), Origin::start().await);
+    let token = hub.token("alice").await;
+    let agent = hub.agent("edge-1", &origin, "info").await;
+    let state = hub.dir.path().join("edge-1");
+    let (first, in_the_way) = (kept(&state), state.join("identity.part"));
+    fs::create_dir(&in_the_way).unwrap();
+    let deadline = Instant::now() + LIFE;
+    while !agent.said().contains("cannot be kept") {
+        assert!(Instant::now() < deadline, "it was kept: {}", agent.said());
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(kept(&state), first);
+    let until = Instant::now() + Duration::from_secs(1);
+    let (asked, failed) = ask(hub.clone(), token.clone(), until).await;
+    assert!(asked > 10 && failed.is_empty(), "{failed:?}");
+    fs::remove_dir(&in_the_way).unwrap();
+    let second = renewed(&state, &first).await;
+    assert!(second.key != first.key && second.mode == 0o600);
+    links(&hub, 1.0).await;
+    assert!(!agent.said().contains("link lost"), "{}", agent.said());
+    let tries = agent.said().matches("cannot be kept").count();
+    figure(&format!("renewed after {tries} tries that came to nothing"));
+    let (_, failed) = ask(hub, token, Instant::now() + Duration::from_millis(500)).await;
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
 /// Waits until the agent keeps another identity.
 async fn renewed(state: &Path, first: &Kept) -> Kept {
     let deadline = Instant::now() + LIFE - WATCH_FROM;
