@@ -4,6 +4,7 @@ mod admin;
 mod enrol;
 mod exchange;
 mod link;
+mod redial;
 mod run;
 mod settings;
 mod state;
@@ -12,7 +13,7 @@ mod upstream;
 pub use self::{
     enrol::EnrolError,
     run::{RunError, run},
-    settings::{ApiServerFrom, Settings, StateAt},
+    settings::{ApiServerFrom, JoinToken, Settings, StateAt},
     state::StateError,
     upstream::{ConnectError, SetupError},
 };

@@ -104,11 +104,22 @@ pub const DRAIN: Duration = Duration::from_secs(20);
 /// A join token may be used again by the same key for this long: the answer to its first use may have been lost.
 pub const JOIN_RETRY: Duration = Duration::from_secs(600);
 
-/// Life of an agent's certificate.
+/// Life of an agent's certificate unless the hub is told another. Longer, and a stolen key serves a thief for longer; shorter, and an
+/// agent that is away for that long must join again.
 pub const AGENT_LEAF: Duration = Duration::from_secs(24 * 3600);
 
 /// Life of the hub's own certificates, for links and for HTTPS.
 pub const HUB_LEAF: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Enrolments of one source address (/64 of IPv6) that may fail, or be under way, at once: enough for a cluster's worth of agents behind
+/// one address to join together, as what succeeds does not count.
+pub const ENROLMENT_FAILURES: u32 = 10;
+
+/// So often may one more fail: each costs a signature to check, 0.1 ms. Longer keeps an agent that mistyped its token waiting.
+pub const ENROLMENT_FAILURE_EACH: Duration = Duration::from_secs(1);
+
+/// Sources whose failures are counted apart, 64 B each; of a flood from more the rest is counted together.
+pub const ENROLMENT_SOURCES: usize = 4_096;
 
 /// An agent must open its control stream and say hello within this.
 pub const HELLO: Duration = Duration::from_secs(10);
@@ -200,8 +211,11 @@ pub const AGENT_DRAIN: Duration = Duration::from_secs(5);
 /// How long the agent waits for the API server's version before it says hello without it.
 pub const VERSION_PROBE: Duration = Duration::from_secs(2);
 
-/// A renewal that is not answered is tried again after this.
+/// A renewal that came to nothing is tried again after a quarter of what is left of the certificate's life, but after this at most.
 pub const RENEWAL_RETRY: Duration = Duration::from_secs(60);
+
+/// And after this at least: a hub that refuses is not asked all the time.
+pub const RENEWAL_RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// A replaced link stays at least this long: the hub may just have opened a stream on it.
 pub const RETIRE_FIRST: Duration = Duration::from_millis(500);

@@ -16,17 +16,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Hub, admin,
     directory::{Directory, DirectoryError},
+    enrol::Attempts,
     gateway,
     links::Links,
     metrics::Metrics,
     pki::{Pki, PkiError},
     session,
-    settings::{PublicName, PublicUrl, Settings},
+    settings::{PublicName, Settings},
 };
 use crate::{
     access::GrantsError,
     defaults,
-    identity::tls::{TlsError, agent_listener, https_server},
+    identity::{
+        HubUrl,
+        tls::{TlsError, agent_listener, https_server},
+    },
     store::{Embedded, OpenError, Store},
     transport::{BindError, Listener, RestartKeys},
     wire::{ALPN_LINK, CloseCode},
@@ -91,7 +95,7 @@ pub async fn run(
     let listener = listen(settings.listen).await?;
     let address = listener.local_addr().map_err(|source| RunError::Listen { address: settings.listen, source })?;
     let admin = listen(settings.admin_listen).await?;
-    let public_url = settings.public_url.clone().unwrap_or_else(|| own_url(address));
+    let public_url = settings.public_url.clone().unwrap_or_else(|| HubUrl::from(address));
     let public_name = PublicName::of(&public_url);
     let pki = Pki::load_or_create(&*store, &public_name, now).await?;
     let links = agent_listener(pki.verifier.clone(), pki.link.clone(), ALPN_LINK)?;
@@ -106,7 +110,9 @@ pub async fn run(
         grants: std::sync::RwLock::new(Arc::new(known)),
         links: Links::default(),
         pki,
+        certificate_life: settings.agent_certificate_life,
         metrics: Metrics::new(now.unix_timestamp() as f64),
+        attempts: Attempts::default(),
         tasks: TaskTracker::new(),
         admin_tasks: TaskTracker::new(),
         draining: CancellationToken::new(),
@@ -194,9 +200,4 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
         socket.listen(defaults::BACKLOG)
     };
     listening().map_err(|source| RunError::Listen { address, source })
-}
-
-fn own_url(address: SocketAddr) -> PublicUrl {
-    let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
-    PublicUrl { host, port: address.port() }
 }

@@ -66,13 +66,11 @@ async fn parallel(hub: &Hub) -> Outcome {
     let announced = Arc::new(hub.announce("parallel").await);
     let mut asking = JoinSet::new();
     for _ in 0..200 {
-        let (door, announced) = (hub.door.clone(), announced.clone());
+        let (door, announced) = (hub.door.elsewhere(), announced.clone());
         asking.spawn(async move {
             let csr = BASE64_STANDARD.encode(KeyPair::generate().csr());
             let body = json!({"token": announced.token, "csr": csr}).to_string();
-            let head =
-                format!("POST /enrol/v1 HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", door.address, body.len());
-            door.send(format!("{head}{body}").as_bytes(), false).await.status()
+            door.enrol(&body).await.status()
         });
     }
     let statuses = asking.join_all().await;
@@ -227,7 +225,7 @@ fn bodies() -> Vec<(&'static str, String, u16)> {
 }
 
 async fn body_gets(hub: &Hub, body: &str, status: u16) -> Outcome {
-    let reply = hub.post("POST", "/enrol/v1", "x", body).await;
+    let reply = hub.door.elsewhere().enrol(body).await;
     expect(reply.status() == status, format!("status {}", reply.status()))
 }
 
