@@ -3,6 +3,16 @@
 //! `scripts/bench` and `scripts/faults` build and run it; `docs/performance.md` holds its figures. It uses the product as an operator does
 //! wherever it can; the simulated fleet uses the library's own agent.
 
+#[path = "../tests/cluster/mod.rs"]
+mod cluster;
+#[allow(dead_code, reason = "the quickstart uses more of it")]
+#[path = "quickstart/environment.rs"]
+mod environment;
+#[path = "quickstart/janitor.rs"]
+mod janitor;
+#[path = "quickstart/member.rs"]
+mod member;
+
 #[path = "lab/bench.rs"]
 mod bench;
 #[path = "lab/faults.rs"]
@@ -26,6 +36,14 @@ enum Command {
     Network(network::Arguments),
     /// Every part broken on purpose.
     Faults(faults::Arguments),
+}
+
+/// What an [`environment::Environment`] is made from; the quickstart's own has more.
+struct Arguments {
+    clusters: u16,
+    pods: bool,
+    kubeconfig: Option<std::path::PathBuf>,
+    roadstead: std::path::PathBuf,
 }
 
 fn main() -> anyhow::Result<std::process::ExitCode> {
