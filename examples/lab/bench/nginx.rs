@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -81,7 +82,14 @@ fn start_one(name: &str, dir: &Path, ports: &[ReservedPort], servers: &[Behind<'
     // Debian has it where only root looks.
     command.env("PATH", format!("{}:/usr/sbin:/usr/local/sbin", std::env::var("PATH").unwrap_or_default()));
     command.arg("-p").arg(&home).arg("-e").arg(home.join("error.log")).arg("-c").arg(&file);
-    Process::spawn(name, command, dir).context("starting nginx (Debian package: nginx-light)")
+    let mut nginx = Process::spawn(name, command, dir).context("starting nginx (Debian package: nginx-light)")?;
+    for port in ports {
+        while std::net::TcpStream::connect(("127.0.0.1", port.number())).is_err() {
+            nginx.check()?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(nginx)
 }
 
 /// One process each: a master would outlive us by its worker. Everything that costs and is not the carrying of requests is off.
@@ -96,7 +104,7 @@ http {
   fastcgi_temp_path HOME/fastcgi; scgi_temp_path HOME/scgi; uwsgi_temp_path HOME/uwsgi;
   ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache off; ssl_session_tickets off;
   proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $http_host;
-  proxy_buffering off; proxy_request_buffering off; proxy_buffer_size 64k; proxy_read_timeout 1h; proxy_send_timeout 1h;
+  proxy_buffering off; proxy_request_buffering off; proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k; proxy_read_timeout 1h; proxy_send_timeout 1h;
   proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;
 ";
 
