@@ -31,7 +31,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 pub(crate) use binaries::{Binaries, Set};
 use certificates::Certificates;
-use port::ReservedPort;
+pub(crate) use port::ReservedPort;
 pub(crate) use process::{Process, bound_to_us, signal, stop_all, write_private};
 
 /// How long a control plane may take to be ready: 3 s on an idle machine, far more beside a compiler on 2 cores.
