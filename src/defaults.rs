@@ -111,12 +111,12 @@ pub const AGENT_LEAF: Duration = Duration::from_secs(24 * 3600);
 /// Life of the hub's own certificates, for links and for HTTPS.
 pub const HUB_LEAF: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Enrolments of one source address (/64 of IPv6) that may fail, or be under way, at once: enough for a cluster's worth of agents behind
-/// one address to join together, as what succeeds does not count.
-pub const ENROLMENT_FAILURES: u32 = 10;
+/// Enrolments of one source address (/64 of IPv6) that may fail, or be under way, at once: a site's worth of agents behind one
+/// address may join together, and what succeeds does not count. Each costs a signature to check, 0.1 ms.
+pub const ENROLMENT_FAILURES: u32 = 300;
 
-/// So often may one more fail: each costs a signature to check, 0.1 ms. Longer keeps an agent that mistyped its token waiting.
-pub const ENROLMENT_FAILURE_EACH: Duration = Duration::from_secs(1);
+/// So often may one more fail: 0.1 % of a core for each source.
+pub const ENROLMENT_FAILURE_EACH: Duration = Duration::from_millis(100);
 
 /// Sources whose failures are counted apart, 64 B each; of a flood from more the rest is counted together.
 pub const ENROLMENT_SOURCES: usize = 4_096;
@@ -176,6 +176,9 @@ pub const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// Closing links and connections at the end of a process takes at most this.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(3);
+
+/// Ports that are tried when the system may choose one (tests, quickstart): its number must be free for TCP and UDP.
+pub const PORT_ATTEMPTS: usize = 16;
 
 /// Connections that the kernel accepts ahead of the gateway.
 pub const BACKLOG: u32 = 4_096;

@@ -54,10 +54,9 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
     }
 }
 
-/// Answers `POST /enrol/v1`. The gateway says in an extension of the request from which [`Source`] it comes.
-pub(super) async fn enrol(hub: &Hub, request: Request<Incoming>) -> Response<ProxyBody> {
-    let source = request.extensions().get::<Source>().copied();
-    if let Some(Err(wait)) = source.map(|source| hub.attempts.take(source, Instant::now())) {
+/// Answers `POST /enrol/v1`.
+pub(super) async fn enrol(hub: &Hub, request: Request<Incoming>, source: Source) -> Response<ProxyBody> {
+    if let Err(wait) = hub.attempts.take(source, Instant::now()) {
         hub.metrics.enrolment(Enrolment::Limited);
         let status = Status::new(Reason::TooManyRequests, "too many enrolments from this address have failed lately");
         return respond(&status.with_retry_after(u32::try_from(wait.as_secs() + 1).ok()));
@@ -69,7 +68,7 @@ pub(super) async fn enrol(hub: &Hub, request: Request<Incoming>) -> Response<Pro
         Err(_) if refused => Enrolment::Refused,
         Err(_) => Enrolment::Failed,
     });
-    if let Some(source) = source.filter(|_| !refused) {
+    if !refused {
         hub.attempts.give_back(source, Instant::now());
     }
     answer.unwrap_or_else(|status| respond(&status))

@@ -28,6 +28,7 @@ use self::{
 };
 use super::{
     Hub, api,
+    enrol::Source,
     proxy::{Caller, ProxyBody, proxy, respond},
 };
 use crate::{
@@ -47,8 +48,8 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls:
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, _)) => {
-                hub.tasks.spawn(connection(hub.clone(), acceptor.clone(), tcp));
+            Ok((tcp, peer)) => {
+                hub.tasks.spawn(connection(hub.clone(), acceptor.clone(), tcp, Source::from(peer.ip())));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: connections that end will free some.
@@ -59,19 +60,19 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls:
     }
 }
 
-async fn connection(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream) {
+async fn connection(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, source: Source) {
     let _ = tcp.set_nodelay(true);
     let Ok(Ok(tls)) = timeout(defaults::REQUEST_HEAD, acceptor.accept(tcp)).await else { return };
     let (_, state) = tls.get_ref();
     let sni = state.server_name().map(str::to_owned);
     if state.alpn_protocol() == Some(b"h2") {
-        serve_h2(hub, tls, sni).await;
+        serve_h2(hub, tls, sni, source).await;
     } else {
-        serve_h1(hub, tls, sni).await;
+        serve_h1(hub, tls, sni, source).await;
     }
 }
 
-async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>) {
+async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>, source: Source) {
     let verdict = Verdict::default();
     let io = TokioIo::new(Strict::new(tls, sni, verdict.clone()));
     let draining = hub.draining.clone();
@@ -80,7 +81,7 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
         async move {
             let response = match verdict {
                 Some(violation) => refuse(&hub, violation),
-                None => route(&hub, request).await,
+                None => route(&hub, request, source).await,
             };
             Ok::<_, Infallible>(response)
         }
@@ -101,7 +102,7 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
     trace_end(connection.await);
 }
 
-async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>) {
+async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>, source: Source) {
     let draining = hub.draining.clone();
     let farewell = Arc::new(Farewell::default());
     let io = TokioIo::new(Speaking::new(tls, farewell.clone()));
@@ -110,7 +111,7 @@ async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
         async move {
             let response = match check_h2(&request, sni.as_deref()) {
                 Err(violation) => refuse(&hub, violation),
-                Ok(()) => route(&hub, request).await,
+                Ok(()) => route(&hub, request, source).await,
             };
             Ok::<_, Infallible>(response.map(|body| body.on(open)))
         }
@@ -167,16 +168,16 @@ fn refuse(hub: &Hub, violation: Violation) -> Response<ProxyBody> {
     response
 }
 
-async fn route(hub: &Arc<Hub>, request: Request<Incoming>) -> Response<ProxyBody> {
+async fn route(hub: &Arc<Hub>, request: Request<Incoming>, source: Source) -> Response<ProxyBody> {
     let upgrade = request.headers().contains_key(header::UPGRADE);
-    let response = answer(hub, request).await;
+    let response = answer(hub, request, source).await;
     if upgrade { closing(response) } else { response }
 }
 
-async fn answer(hub: &Arc<Hub>, request: Request<Incoming>) -> Response<ProxyBody> {
+async fn answer(hub: &Arc<Hub>, request: Request<Incoming>, source: Source) -> Response<ProxyBody> {
     let path = request.uri().path();
     if path == "/enrol/v1" {
-        return api::enrol(hub, request).await;
+        return api::enrol(hub, request, source).await;
     }
     match authenticate(hub, request.headers()) {
         Err(status) => respond(&status),

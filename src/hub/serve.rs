@@ -3,7 +3,11 @@
 mod files;
 mod grants;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
 use time::OffsetDateTime;
 use tokio::{
@@ -32,7 +36,7 @@ use crate::{
         tls::{TlsError, agent_listener, https_server},
     },
     store::{Embedded, OpenError, Store},
-    transport::{BindError, Listener, RestartKeys},
+    transport::{BindError, Listener, RestartKeys, udp_socket},
     wire::{ALPN_LINK, CloseCode},
 };
 
@@ -92,14 +96,14 @@ pub async fn run(
     let now = OffsetDateTime::now_utc();
     files::prepare(&settings.data)?;
     let store: Arc<dyn Store> = Arc::new(Embedded::open(&settings.data.join("store.redb")).await?);
-    let listener = listen(settings.listen).await?;
+    let (listener, udp) = listen_both(settings.listen).await?;
     let address = listener.local_addr().map_err(|source| RunError::Listen { address: settings.listen, source })?;
     let admin = listen(settings.admin_listen).await?;
     let public_url = settings.public_url.clone().unwrap_or_else(|| HubUrl::from(address));
     let public_name = PublicName::of(&public_url);
     let pki = Pki::load_or_create(&*store, &public_name, now).await?;
     let links = agent_listener(pki.verifier.clone(), pki.link.clone(), ALPN_LINK)?;
-    let links = Listener::bind(address, Arc::new(links), RestartKeys::from_secret(&pki.restart_secret))?;
+    let links = Listener::on(udp, Arc::new(links), RestartKeys::from_secret(&pki.restart_secret))?;
     let https = https_server(pki.https.clone())?;
     let directory = Directory::load(store.clone()).await?;
     let known = grants::load(&settings.grants)?;
@@ -187,6 +191,21 @@ async fn renew_certificates(hub: &Hub, store: &dyn Store, public: &PublicName) {
                     "the hub's own certificates were not renewed"
                 );
             }
+        }
+    }
+}
+
+/// TCP and UDP on one port number. Where the system may choose it, it chooses for TCP; another process may have the same number of
+/// UDP, so it is asked again, holding what does not fit until then.
+async fn listen_both(address: SocketAddr) -> Result<(TcpListener, UdpSocket), RunError> {
+    let mut unfit = Vec::new();
+    loop {
+        let listener = listen(address).await?;
+        let chosen = listener.local_addr().map_err(|source| RunError::Listen { address, source })?;
+        match udp_socket(chosen) {
+            Ok(udp) => return Ok((listener, udp)),
+            Err(_) if address.port() == 0 && unfit.len() < defaults::PORT_ATTEMPTS => unfit.push(listener),
+            Err(error) => return Err(error.into()),
         }
     }
 }
