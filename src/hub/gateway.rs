@@ -15,6 +15,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use time::OffsetDateTime;
 use tokio::{
+    io::BufWriter,
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -105,6 +106,7 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>,
 async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>, source: Source) {
     let draining = hub.draining.clone();
     let farewell = Arc::new(Farewell::default());
+    let tls = BufWriter::with_capacity(defaults::H2_WRITE, tls);
     let io = TokioIo::new(Speaking::new(tls, farewell.clone()));
     let service = service_fn(move |request: Request<Incoming>| {
         let (hub, sni, open) = (hub.clone(), sni.clone(), farewell.request());

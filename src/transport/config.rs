@@ -34,8 +34,21 @@ impl RestartKeys {
         let mut config = EndpointConfig::new(Arc::new(self.reset));
         config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
         config.min_reset_interval(defaults::LINK_RESET_INTERVAL);
+        large_packets(&mut config);
         config
     }
+}
+
+/// An agent's endpoint.
+pub(super) fn agent_endpoint() -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    large_packets(&mut config);
+    config
+}
+
+/// Lets the peer send what its path MTU discovery may find.
+fn large_packets(config: &mut EndpointConfig) {
+    config.max_udp_payload_size(defaults::LINK_MTU).expect("more than 1,200");
 }
 
 impl std::fmt::Debug for RestartKeys {

@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::timeout;
 
 use super::{
-    config::{RestartKeys, agent_transport, hub_transport},
+    config::{RestartKeys, agent_endpoint, agent_transport, hub_transport},
     link::{Link, LinkEnd},
 };
 use crate::{defaults, wire::CloseCode};
@@ -186,7 +186,7 @@ impl Dialer {
     pub fn bind(towards: SocketAddr) -> Result<Self, BindError> {
         let any = if towards.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let address = any.parse().expect("a literal address");
-        Ok(Self { endpoint: endpoint(udp_socket(address)?, EndpointConfig::default(), None)? })
+        Ok(Self { endpoint: endpoint(udp_socket(address)?, agent_endpoint(), None)? })
     }
 
     /// Dials one link. `name` is the name sent as SNI; the hub is verified by its certificate's identity.
