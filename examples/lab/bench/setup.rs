@@ -173,6 +173,7 @@ fn start_main(arguments: &Arguments, dir: &Path, token: &str) -> Result<Environm
     let tokens = dir.join("tokens.csv");
     write_private(&tokens, format!("{token},roadstead:user,1,\"{ADMIN_GROUP}\"\n").as_bytes())?;
     let adapt = |mut options: Options| {
+        options.rsa = true;
         options.extra_args.push(format!("--token-auth-file={}", tokens.display()));
         options
     };
