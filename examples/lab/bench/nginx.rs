@@ -93,6 +93,7 @@ fn start_one(name: &str, dir: &Path, ports: &[ReservedPort], servers: &[Behind<'
 }
 
 /// One process each: a master would outlive us by its worker. Everything that costs and is not the carrying of requests is off.
+/// Answers are not buffered, as watches must not wait; for lists that made no difference (measured: 1.3 to 1.4 ms of CPU a MB either way).
 const HEAD: &str = "
 daemon off; master_process off;
 pid HOME/nginx.pid; error_log HOME/error.log warn;
