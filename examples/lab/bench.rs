@@ -13,6 +13,8 @@ mod nginx;
 mod numbers;
 #[path = "bench/origin.rs"]
 mod origin;
+#[path = "bench/other.rs"]
+mod other;
 #[path = "bench/process.rs"]
 mod process;
 #[path = "bench/profile.rs"]
@@ -60,7 +62,7 @@ pub(crate) struct Arguments {
     /// Only these scenarios: alone, new-connection, small-64, list, beside-lists, fixed-rate, bulk, stalled, watches.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Another tunnel to the API server, from a file: name, baseUrl, caFile, tokenFile, pids [{name, pid}], originUrl.
+    /// Another tunnel to the API server: a file that describes it, or a program that starts it (see CONTRIBUTING.md).
     #[arg(long, value_name = "FILE")]
     target: Vec<PathBuf>,
     /// Another build of roadstead, side by side with the first.

@@ -40,7 +40,7 @@ impl Nginx {
         let (ports, back_ports) = (reserve()?, reserve()?);
         let between = dir.join("nginx.crt");
         let middle: Vec<String> = back_ports.iter().map(|port| format!("127.0.0.1:{}", port.number())).collect();
-        let backs = middle.iter().map(|address| Behind { address, ca: &between }).collect::<Vec<_>>();
+        let backs: Vec<Behind<'_>> = middle.iter().map(|address| Behind { address, ca: &between }).collect();
         let back = start_one("nginx-back", dir, &back_ports, servers)?;
         let front = start_one("nginx-front", dir, &ports, &backs)?;
         Ok(Self { front, back, ports, _back_ports: back_ports, ca_pem: cert.pem() })
