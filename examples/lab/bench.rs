@@ -13,8 +13,12 @@ mod nginx;
 mod numbers;
 #[path = "bench/origin.rs"]
 mod origin;
+#[path = "bench/other.rs"]
+mod other;
 #[path = "bench/process.rs"]
 mod process;
+#[path = "bench/profile.rs"]
+mod profile;
 #[path = "bench/relay.rs"]
 mod relay;
 #[path = "bench/rows.rs"]
@@ -42,6 +46,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use goals::Results;
 use load::{Clients, Work, measure};
 use rows::{Context, Lengths, Pace, Row, SMALL};
 use sample::{Measured, Sample};
@@ -57,7 +62,7 @@ pub(crate) struct Arguments {
     /// Only these scenarios: alone, new-connection, small-64, list, beside-lists, fixed-rate, bulk, stalled, watches.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Another tunnel to the API server, from a file: name, baseUrl, caFile, tokenFile, pids [{name, pid}], originUrl.
+    /// Another tunnel to the API server: a file that describes it, or a program that starts it (see CONTRIBUTING.md).
     #[arg(long, value_name = "FILE")]
     target: Vec<PathBuf>,
     /// Another build of roadstead, side by side with the first.
@@ -75,6 +80,8 @@ pub(crate) struct Arguments {
     /// Where all figures go.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    profile: profile::Options,
     /// The roadstead program (set by scripts/bench).
     #[arg(long, env = "ROADSTEAD_LAB_BIN", hide = true)]
     program: PathBuf,
@@ -96,28 +103,37 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let bench = Bench::start(&arguments)?;
     // One thread: it is the client, and shares nothing with what is measured but the machine.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (results, client) = runtime.block_on(async {
+    let measuring = async {
         bench.wait_ready().await?;
         let context = context(&bench, arguments.quick).await?;
+        if let (Some(wanted), Some(row)) = (arguments.profile.wanted(), rows.first()) {
+            profile::run(row, &bench.targets, context, wanted).await?;
+            return Ok(None);
+        }
         let client = own_limit(&bench.targets[0], &context).await?;
         let rounds = arguments.rounds.map_or(if arguments.quick { 3 } else { 5 }, usize::from);
         let mut results = Vec::new();
-        for row in rows {
+        for row in &rows {
             say(&format!("{}: {}", row.name, row.what));
-            let measured = interleaved(&row, &bench.targets, &context, rounds).await;
-            results.push((row, measured));
+            results.push((row.clone(), interleaved(row, &bench.targets, &context, rounds).await));
         }
-        Ok::<_, anyhow::Error>((results, client))
-    })?;
+        Ok::<_, anyhow::Error>(Some((results, client)))
+    };
+    let Some((results, client)) = runtime.block_on(measuring)? else { return Ok(ExitCode::SUCCESS) };
+    report(&arguments, &bench.targets, &results, client)
+}
+
+/// Prints the table, writes the file, and judges.
+fn report(arguments: &Arguments, targets: &[Target], results: &Results, client: Value) -> Result<ExitCode> {
     println!("{}", machine(&client));
-    results.iter().for_each(|result| print!("{}", table::row(&results, result, &bench.targets)));
+    results.iter().for_each(|result| print!("{}", table::row(results, result, targets)));
     if let Some(file) = &arguments.json {
-        let mut all = table::json(&results, &bench.targets);
+        let mut all = table::json(results, targets);
         all["quick"] = json!(arguments.quick);
         all["client"] = client;
         fs::write(file, serde_json::to_string_pretty(&all)?).with_context(|| format!("writing {}", file.display()))?;
     }
-    let missed = table::any_missed(&results, &bench.targets);
+    let missed = table::any_missed(results, targets);
     println!("\n{}", if missed { "goals: MISSED" } else { "goals: none missed by more than its margin" });
     Ok(if missed && arguments.check { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

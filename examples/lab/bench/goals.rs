@@ -18,6 +18,8 @@ pub(crate) enum Value {
     Times(&'static str, &'static str),
     /// The sum of all rounds.
     Sum(&'static str),
+    /// The most of all rounds: of memory, as a process that grew once is as large in the next round.
+    Most(&'static str),
 }
 
 impl Value {
@@ -28,6 +30,7 @@ impl Value {
             Self::Added(figure) => measured.added(target, "direct", figure),
             Self::Times(base, figure) => measured.ratio(target, base, figure),
             Self::Sum(figure) => measured.sum(target, figure),
+            Self::Most(figure) => measured.most(target, figure),
         }
     }
 }
@@ -72,7 +75,7 @@ const fn tail(goal: Goal) -> Goal {
 /// All of them but one: no request may fail in any row.
 const GOALS: [Goal; 17] = {
     use Limit::{AtLeast, AtMost};
-    use Value::{Added, Own, Times};
+    use Value::{Added, Most, Own, Times};
     let us_first = "first_cpu_us_per_request";
     let us_second = "second_cpu_us_per_request";
     let ms_first = "first_cpu_ms_per_mb";
@@ -88,13 +91,13 @@ const GOALS: [Goal; 17] = {
         goal("list h2", "× nginx, MB/s", Times("nginx", "mb_s"), AtLeast(0.9)),
         scaled(goal("list", "ms of hub a MB", Own(ms_first), AtMost(1.4)), "list h1", ms_first, 1.1),
         scaled(goal("list", "ms of agent a MB", Own(ms_second), AtMost(1.6)), "list h1", ms_second, 1.1),
-        goal("list", "MB more of hub", Own("first_growth_mb"), AtMost(32.0)),
-        goal("list", "MB more of agent", Own("second_growth_mb"), AtMost(32.0)),
-        goal("bulk", "MB more of hub", Own("first_growth_mb"), AtMost(32.0)),
-        goal("bulk", "MB more of agent", Own("second_growth_mb"), AtMost(32.0)),
+        goal("list", "MB more of hub", Most("first_growth_mb"), AtMost(32.0)),
+        goal("list", "MB more of agent", Most("second_growth_mb"), AtMost(32.0)),
+        goal("bulk", "MB more of hub", Most("first_growth_mb"), AtMost(32.0)),
+        goal("bulk", "MB more of agent", Most("second_growth_mb"), AtMost(32.0)),
         tail(goal("stalled", "× p99 without them", Own("p99_times"), AtMost(1.2))),
         tail(goal("watches", "ms added to p99", Added("p99_ms"), AtMost(20.0))),
-        goal("watches", "KB of hub a watch", Own("first_kb_per_watch"), AtMost(12.0)),
+        goal("watches", "KB of hub a watch", Most("first_kb_per_watch"), AtMost(12.0)),
     ]
 };
 

@@ -40,7 +40,7 @@ impl Nginx {
         let (ports, back_ports) = (reserve()?, reserve()?);
         let between = dir.join("nginx.crt");
         let middle: Vec<String> = back_ports.iter().map(|port| format!("127.0.0.1:{}", port.number())).collect();
-        let backs = middle.iter().map(|address| Behind { address, ca: &between }).collect::<Vec<_>>();
+        let backs: Vec<Behind<'_>> = middle.iter().map(|address| Behind { address, ca: &between }).collect();
         let back = start_one("nginx-back", dir, &back_ports, servers)?;
         let front = start_one("nginx-front", dir, &ports, &backs)?;
         Ok(Self { front, back, ports, _back_ports: back_ports, ca_pem: cert.pem() })
@@ -93,6 +93,7 @@ fn start_one(name: &str, dir: &Path, ports: &[ReservedPort], servers: &[Behind<'
 }
 
 /// One process each: a master would outlive us by its worker. Everything that costs and is not the carrying of requests is off.
+/// Answers are not buffered, as watches must not wait; for lists that made no difference (measured: 1.3 to 1.4 ms of CPU a MB either way).
 const HEAD: &str = "
 daemon off; master_process off;
 pid HOME/nginx.pid; error_log HOME/error.log warn;

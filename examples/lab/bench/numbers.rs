@@ -30,9 +30,10 @@ pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("the bounds are constants that fit")
 }
 
-/// Milliseconds at a percentile; nothing when nothing was measured.
+/// Milliseconds at a percentile; nothing when fewer than two values lie beyond it: then it would be the worst of few, by chance.
 pub(crate) fn percentile_ms(histogram: &Histogram<u64>, percentile: f64) -> Option<f64> {
-    (!histogram.is_empty()).then(|| histogram.value_at_percentile(percentile) as f64 / 1e6)
+    let beyond = histogram.len() as f64 * (1.0 - percentile / 100.0);
+    (beyond >= 2.0 - 1e-6).then(|| histogram.value_at_percentile(percentile) as f64 / 1e6)
 }
 
 /// User and system time of `/proc/PID/stat`, threads that ended included.
@@ -78,7 +79,8 @@ mod tests {
         for micros in 1..=1_000 {
             values.record(micros * 1_000).unwrap();
         }
-        for (percentile, expected) in [(50.0, 0.5), (99.0, 0.99), (99.9, 0.999)] {
+        assert_eq!(percentile_ms(&values, 99.9), None, "one value lies beyond it");
+        for (percentile, expected) in [(50.0, 0.5), (99.0, 0.99), (99.8, 0.998)] {
             let got = percentile_ms(&values, percentile).unwrap();
             assert!((got - expected).abs() < 0.002, "p{percentile}: {got}");
         }

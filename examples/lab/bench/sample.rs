@@ -116,6 +116,11 @@ impl Measured {
         (!values.is_empty()).then(|| values.iter().sum())
     }
 
+    /// The most of the rounds: of memory.
+    pub(crate) fn most(&self, target: &str, figure: &str) -> Option<f64> {
+        self.values(target, figure).into_iter().flatten().max_by(f64::total_cmp)
+    }
+
     /// The first error of a target.
     pub(crate) fn first_error(&self, target: &str) -> Option<&str> {
         self.rounds(target).iter().flatten().find_map(|sample| sample.error.as_deref())
@@ -184,6 +189,7 @@ mod tests {
         assert_eq!(measured.ratio("ours", "theirs", "p50_ms"), Some(2.0));
         assert_eq!(measured.added("ours", "theirs", "p50_ms"), Some(2.0));
         assert_eq!(measured.sum("ours", "errors"), Some(3.0));
+        assert_eq!(measured.most("ours", "p50_ms"), Some(20.0));
         assert_eq!(measured.ratio("ours", "absent", "p50_ms"), None);
     }
 }

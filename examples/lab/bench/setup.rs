@@ -1,20 +1,22 @@
 //! Sets up what is compared: a real API server, and the ways to it; the minimal origin, and the same ways to that.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::nginx::{Behind, Nginx};
 use super::origin::Origin;
+use super::other;
 use super::process::Watched;
 use super::relay;
 use super::way::{Protocol, Way};
 use super::{Arguments, say};
-use crate::cluster::{Options, Process, write_private};
+use crate::cluster::{ControlPlane, Options, Process, write_private};
 use crate::environment::{Environment, Part};
 use crate::janitor::Workspace;
 use crate::member::ADMIN_GROUP;
@@ -26,7 +28,7 @@ const LIST: (usize, usize) = (250, 20_400);
 pub(crate) const LIST_PATH: &str = "/api/v1/namespaces/bench/configmaps";
 
 /// How long a way may take until it answers.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a target is, as far as judging needs to know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,26 +58,12 @@ pub(crate) struct Target {
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) targets: Vec<Target>,
-    _agents: Vec<Process>,
+    _tunnels: Vec<Process>,
     _others: Vec<Environment>,
     _nginx: Nginx,
     _main: Environment,
     pub(crate) origin: Origin,
     _workspace: Workspace,
-}
-
-/// A target as a file describes it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct TargetFile {
-    name: String,
-    base_url: String,
-    ca_file: PathBuf,
-    token_file: PathBuf,
-    #[serde(default)]
-    pids: Vec<Watched>,
-    /// The same tunnel to the minimal origin, where it was told to lead there.
-    origin_url: Option<String>,
 }
 
 impl Bench {
@@ -85,38 +73,13 @@ impl Bench {
         let dir = workspace.path();
         let token = format!("direct-{}", ulid::Ulid::generate());
         let mut main = start_main(arguments, dir, &token)?;
-        let plane = main.plane(0)?;
-        let (api_url, api_ca, list) = (plane.url(), plane.ca_pem().to_owned(), dir.join("list.json"));
-        fs::write(&list, objects().to_string())?;
-        plane.kubectl_ok(&["create", "--filename", &list.display().to_string()])?;
-        let (origin, origin_ca, api_ca_file) = (Origin::start()?, dir.join("origin.crt"), dir.join("api.crt"));
-        fs::write(&origin_ca, &origin.ca_pem)?;
-        fs::write(&api_ca_file, &api_ca)?;
-        let origin_config = dir.join("origin.kubeconfig");
-        write_private(&origin_config, origin.kubeconfig().to_string().as_bytes())?;
-
-        let way = |url: &str, ca: &str, processes| Way::new(url, ca.as_bytes(), &token, processes);
-        let mut targets = vec![Target {
-            name: "direct".to_owned(),
-            kind: Kind::Direct,
-            api: way(&api_url, &api_ca, Vec::new())?,
-            origin: Some(way(&origin.url(), &origin.ca_pem, Vec::new())?),
-        }];
-        let servers = [
-            Behind { address: api_url.trim_start_matches("https://"), ca: &api_ca_file },
-            Behind { address: &origin.address.to_string(), ca: &origin_ca },
-        ];
-        let nginx = Nginx::start(dir, &servers)?;
-        targets.push(Target {
-            name: "nginx".to_owned(),
-            kind: Kind::Nginx,
-            api: way(&nginx.url(0), nginx.ca_pem(), nginx.processes())?,
-            origin: Some(way(&nginx.url(1), nginx.ca_pem(), nginx.processes())?),
-        });
-        let mut agents = Vec::new();
-        agents.push(start_agent(&main, "origin", &origin_config, dir, "agent-origin")?);
+        let origin = Origin::start()?;
+        let servers = Servers::new(dir, main.plane(0)?, &origin, token)?;
+        let nginx = Nginx::start(dir, &[servers.api.behind(), servers.origin.behind()])?;
+        let mut targets = vec![servers.direct()?, servers.through(&nginx)?];
+        let mut tunnels = vec![start_agent(&main, "origin", &servers.origin_config, dir, "agent-origin")?];
         let api_agent = Watched::new("agent", main.pid(Part::Agent(0)));
-        let ours = roadstead_target("roadstead", &main, api_agent, &agents[0])?;
+        let ours = roadstead_target("roadstead", &main, api_agent, &tunnels[0])?;
         let slow = arguments.slow.map(|delay| slowed(&ours, delay)).transpose()?;
         targets.push(ours);
         targets.extend(slow);
@@ -124,26 +87,23 @@ impl Bench {
         for program in &arguments.roadstead {
             let name = format!("roadstead:{}", others.len() + 2);
             say(&format!("{name} is {}", program.display()));
-            let other = Environment::start(&crate::Arguments {
-                clusters: 0,
-                pods: false,
-                kubeconfig: None,
-                roadstead: program.clone(),
-            })?;
-            let config = main.file("agent-edge-1.kubeconfig");
-            let api = start_agent(&other, "edge-1", &config, dir, &format!("agent-{}-api", others.len()))?;
-            let to_origin =
-                start_agent(&other, "origin", &origin_config, dir, &format!("agent-{}-origin", others.len()))?;
-            targets.push(roadstead_target(&name, &other, Watched::new("agent", api.pid()), &to_origin)?);
-            agents.extend([api, to_origin]);
-            others.push(other);
+            let hub = Environment::start(&environment(0, program))?;
+            let api_config = main.file("agent-edge-1.kubeconfig");
+            let api = start_agent(&hub, "edge-1", &api_config, dir, &format!("{name}-agent"))?;
+            let origin = start_agent(&hub, "origin", &servers.origin_config, dir, &format!("{name}-agent-origin"))?;
+            targets.push(roadstead_target(&name, &hub, Watched::new("agent", api.pid()), &origin)?);
+            tunnels.extend([api, origin]);
+            others.push(hub);
         }
-        for file in &arguments.target {
-            targets.push(from_file(file).with_context(|| format!("reading {}", file.display()))?);
+        for (number, file) in arguments.target.iter().enumerate() {
+            let added = other::target(file, number, dir, &servers.variables());
+            let (target, process) = added.with_context(|| format!("adding {}", file.display()))?;
+            targets.push(target);
+            tunnels.extend(process);
         }
         Ok(Self {
             targets,
-            _agents: agents,
+            _tunnels: tunnels,
             _others: others,
             _nginx: nginx,
             _main: main,
@@ -167,17 +127,93 @@ impl Bench {
     }
 }
 
+/// A server that requests end at: `HOST:PORT`, its CA, and a file of that.
+#[derive(Debug)]
+struct Server {
+    address: String,
+    ca_pem: String,
+    ca: PathBuf,
+}
+
+impl Server {
+    fn new(url: &str, ca_pem: &str, ca: PathBuf) -> Result<Self> {
+        fs::write(&ca, ca_pem)?;
+        Ok(Self { address: url.trim_start_matches("https://").to_owned(), ca_pem: ca_pem.to_owned(), ca })
+    }
+
+    fn behind(&self) -> Behind<'_> {
+        Behind { address: &self.address, ca: &self.ca }
+    }
+}
+
+/// Both of them, and what a way to them needs.
+#[derive(Debug)]
+struct Servers {
+    api: Server,
+    origin: Server,
+    token: String,
+    token_file: PathBuf,
+    origin_config: PathBuf,
+}
+
+impl Servers {
+    /// Puts the objects of the list into the API server, and everything that others read into files.
+    fn new(dir: &Path, plane: &ControlPlane, origin: &Origin, token: String) -> Result<Self> {
+        let list = dir.join("list.json");
+        fs::write(&list, objects().to_string())?;
+        plane.kubectl_ok(&["create", "--filename", &list.display().to_string()])?;
+        let (token_file, origin_config) = (dir.join("direct.token"), dir.join("origin.kubeconfig"));
+        write_private(&token_file, token.as_bytes())?;
+        write_private(&origin_config, origin.kubeconfig().to_string().as_bytes())?;
+        Ok(Self {
+            api: Server::new(&plane.url(), plane.ca_pem(), dir.join("api.crt"))?,
+            origin: Server::new(&origin.url(), &origin.ca_pem, dir.join("origin.crt"))?,
+            token,
+            token_file,
+            origin_config,
+        })
+    }
+
+    fn direct(&self) -> Result<Target> {
+        let way = |server: &Server| {
+            Way::new(&format!("https://{}", server.address), server.ca_pem.as_bytes(), &self.token, Vec::new())
+        };
+        let (api, origin) = (way(&self.api)?, Some(way(&self.origin)?));
+        Ok(Target { name: "direct".to_owned(), kind: Kind::Direct, api, origin })
+    }
+
+    fn through(&self, nginx: &Nginx) -> Result<Target> {
+        let way = |server| Way::new(&nginx.url(server), nginx.ca_pem().as_bytes(), &self.token, nginx.processes());
+        Ok(Target { name: "nginx".to_owned(), kind: Kind::Nginx, api: way(0)?, origin: Some(way(1)?) })
+    }
+
+    /// What a program that starts a tunnel finds in its environment.
+    fn variables(&self) -> BTreeMap<&'static str, OsString> {
+        BTreeMap::from([
+            ("ROADSTEAD_BENCH_API", self.api.address.clone().into()),
+            ("ROADSTEAD_BENCH_API_CA", self.api.ca.clone().into()),
+            ("ROADSTEAD_BENCH_ORIGIN", self.origin.address.clone().into()),
+            ("ROADSTEAD_BENCH_ORIGIN_CA", self.origin.ca.clone().into()),
+            ("ROADSTEAD_BENCH_TOKEN", self.token_file.clone().into()),
+        ])
+    }
+}
+
+fn environment(clusters: u16, roadstead: &Path) -> crate::Arguments {
+    crate::Arguments { clusters, pods: false, kubeconfig: None, roadstead: roadstead.to_owned() }
+}
+
 /// A hub, an agent and a real API server that knows `token` as the person that the hub makes of its own token, so that rights and
 /// fairness of the API server are the same on every way.
 fn start_main(arguments: &Arguments, dir: &Path, token: &str) -> Result<Environment> {
     let tokens = dir.join("tokens.csv");
     write_private(&tokens, format!("{token},roadstead:user,1,\"{ADMIN_GROUP}\"\n").as_bytes())?;
     let adapt = |mut options: Options| {
+        options.rsa = true;
         options.extra_args.push(format!("--token-auth-file={}", tokens.display()));
         options
     };
-    let roadstead = arguments.program.clone();
-    Environment::start_with(&crate::Arguments { clusters: 1, pods: false, kubeconfig: None, roadstead }, &adapt)
+    Environment::start_with(&environment(1, &arguments.program), &adapt)
 }
 
 fn start_agent(hub: &Environment, cluster: &str, kubeconfig: &Path, dir: &Path, name: &str) -> Result<Process> {
@@ -209,16 +245,6 @@ fn slowed(target: &Target, delay: Duration) -> Result<Target> {
         api: target.api.through(address),
         origin: target.origin.as_ref().map(|way| way.through(address)),
     })
-}
-
-fn from_file(file: &Path) -> Result<Target> {
-    let text = fs::read_to_string(file)?;
-    let TargetFile { name, base_url, ca_file, token_file, pids, origin_url } = serde_saphyr::from_str(&text)?;
-    let beside = |path: &Path| file.parent().unwrap_or(Path::new("")).join(path);
-    let (roots, token) = (fs::read(beside(&ca_file))?, fs::read_to_string(beside(&token_file))?);
-    let way = |url: &str| Way::new(url, &roots, &token, pids.clone());
-    let origin = origin_url.as_deref().map(way).transpose()?;
-    Ok(Target { api: way(&base_url)?, name, kind: Kind::Other, origin })
 }
 
 /// A namespace with the objects of the list.

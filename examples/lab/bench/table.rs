@@ -13,9 +13,9 @@ use super::setup::{Kind, Target};
 type Column = (&'static str, Value, usize);
 
 fn columns(shape: Shape) -> Vec<Column> {
-    use Value::{Added, Own, Sum, Times};
+    use Value::{Added, Most, Own, Sum, Times};
     let us = [("µs/req 1st", Own("first_cpu_us_per_request"), 1), ("2nd", Own("second_cpu_us_per_request"), 1)];
-    let growth = [("grew MB 1st", Own("first_growth_mb"), 1), ("2nd", Own("second_growth_mb"), 1)];
+    let growth = [("grew MB 1st", Most("first_growth_mb"), 1), ("2nd", Most("second_growth_mb"), 1)];
     let errors = ("errors", Sum("errors"), 0);
     let mut columns = match shape {
         Shape::Latency => vec![
@@ -45,8 +45,8 @@ fn columns(shape: Shape) -> Vec<Column> {
             ("p99 ms without", Own("before_p99_ms"), 3),
             ("with", Own("p99_ms"), 3),
             ("×", Own("p99_times"), 2),
-            ("kept MB 1st", Own("first_kept_mb"), 1),
-            ("2nd", Own("second_kept_mb"), 1),
+            ("kept MB 1st", Most("first_kept_mb"), 1),
+            ("2nd", Most("second_kept_mb"), 1),
         ],
         Shape::Watches => vec![
             ("p50 ms", Own("p50_ms"), 2),
@@ -54,8 +54,8 @@ fn columns(shape: Shape) -> Vec<Column> {
             ("+p99", Added("p99_ms"), 2),
             ("events", Own("events"), 0),
             ("missing", Sum("missing"), 0),
-            ("KB/watch 1st", Own("first_kb_per_watch"), 1),
-            ("2nd", Own("second_kb_per_watch"), 1),
+            ("KB/watch 1st", Most("first_kb_per_watch"), 1),
+            ("2nd", Most("second_kb_per_watch"), 1),
             ("µs/event 1st", Own("first_cpu_us_per_event"), 1),
             ("2nd", Own("second_cpu_us_per_event"), 1),
         ],

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -100,22 +100,42 @@ impl Seen {
 
 /// Reads a watch to its end; gives how late each event was.
 async fn read(mut body: Incoming, watches: Arc<Watches>) -> Result<Histogram<u64>> {
-    // Most of them see nothing: no room for events that do not come.
-    let mut latency = Histogram::new(3)?;
-    let mut rest = Vec::new();
+    let mut reader = Reader::new()?;
     while let Some(frame) = body.frame().await {
-        let Some(data) = frame?.into_data().ok() else { continue };
-        rest.extend_from_slice(&data);
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let late = watches.age(due(&rest[..end])?);
-            latency.saturating_record(u64::try_from(late.as_nanos())?);
-            rest.drain(..=end);
+        if let Ok(data) = frame?.into_data() {
+            reader.take(&data, &|due| watches.age(due))?;
         }
     }
-    if !rest.is_empty() {
-        bail!("it ends within an event");
+    reader.end()
+}
+
+/// Finds events in what a watch says, however it comes in pieces.
+struct Reader {
+    rest: Vec<u8>,
+    /// Most watches see nothing: no room for events that do not come.
+    latency: Histogram<u64>,
+}
+
+impl Reader {
+    fn new() -> Result<Self> {
+        Ok(Self { rest: Vec::new(), latency: Histogram::new(3)? })
     }
-    Ok(latency)
+
+    fn take(&mut self, data: &[u8], age: &dyn Fn(u64) -> Duration) -> Result<()> {
+        self.rest.extend_from_slice(data);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let late = age(due(&self.rest[..end])?);
+            // Not the saturating kind: this one makes room.
+            self.latency.record(u64::try_from(late.as_nanos())?)?;
+            self.rest.drain(..=end);
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<Histogram<u64>> {
+        ensure!(self.rest.is_empty(), "it ends within an event");
+        Ok(self.latency)
+    }
 }
 
 /// When an event was due, in nanoseconds of the origin's clock.
@@ -136,5 +156,22 @@ mod tests {
         assert_eq!(due(event).unwrap(), 1_234_567);
         assert!(due(br#"{"type":"MODIFIED"}"#).is_err());
         assert!(due(br#"{"due":""}"#).is_err());
+    }
+
+    #[test]
+    fn events_are_counted_once_however_they_come_in_pieces() {
+        let stream = b"{\"due\":\"1000000\"}\n{\"due\":\"3000000\"}\n";
+        for cut in 0..stream.len() {
+            let mut reader = Reader::new().unwrap();
+            for piece in [&stream[..cut], &stream[cut..]] {
+                reader.take(piece, &|due| Duration::from_nanos(9_000_000 - due)).unwrap();
+            }
+            let latency = reader.end().unwrap();
+            assert_eq!(latency.len(), 2, "cut at {cut}");
+            assert!((latency.max() as f64 / 8e6 - 1.0).abs() < 0.01 && (latency.min() as f64 / 6e6 - 1.0).abs() < 0.01);
+        }
+        let mut reader = Reader::new().unwrap();
+        reader.take(b"{\"due\":", &|_| Duration::ZERO).unwrap();
+        assert!(reader.end().is_err());
     }
 }
