@@ -22,6 +22,8 @@ mod restart;
 mod rows;
 #[path = "faults/rude.rs"]
 mod rude;
+#[path = "faults/share.rs"]
+mod share;
 #[path = "faults/world.rs"]
 mod world;
 

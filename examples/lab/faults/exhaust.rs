@@ -209,7 +209,7 @@ pub(super) fn agent_descriptors(world: &mut World) -> Result<Outcome> {
     limit(pid, normal)?;
     let ((watches, refused, served), recovered) = (outcome?, recovered?);
     let example = refused.first().map_or("none", String::as_str);
-    let clear = refused.iter().all(|text| text.contains("edge-1") && text.contains("too many open files"));
+    let clear = refused.iter().all(|text| text.contains("edge-1") && text.contains("Too many open files"));
     let text = format!(
         "{watches} watches served, {} refused ({example}); after they left: answers in {recovered:.1?}",
         refused.len()

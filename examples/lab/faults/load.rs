@@ -287,8 +287,12 @@ async fn ask(shared: &Shared, number: u64, kind: u64, which: usize) -> Ended {
     let Ok(response) = sender.send_request(shared.client.request(method, &path, body)).await else { return Ended::Cut };
     let (status, retry) = (response.status(), response.headers().contains_key("retry-after"));
     let Ok(body) = response.into_body().collect().await else { return Ended::Cut };
-    let Ok(object) = serde_json::from_slice::<Value>(&body.to_bytes()) else {
-        return Ended::Wrong(format!("{status} without JSON"));
+    let body = body.to_bytes();
+    let Ok(object) = serde_json::from_slice::<Value>(&body) else {
+        // The API server says so in plain text, and nothing else.
+        let busy = status == StatusCode::TOO_MANY_REQUESTS && body.starts_with(b"Too many requests, please try again");
+        let text = String::from_utf8_lossy(&body);
+        return if busy { Ended::PassedOn { retry } } else { Ended::Wrong(format!("{status} without JSON: {text:.200}")) };
     };
     match (kind, status) {
         (0, StatusCode::CREATED) if object["metadata"]["labels"]["attempt"] == json!(number.to_string()) => {

@@ -46,6 +46,8 @@ fn changing(world: &mut World, change: impl Fn(&Relay, usize) -> Result<()> + Sy
     // The path's MTU is found while nothing else is to be sent.
     std::thread::sleep(Duration::from_secs(1));
     let before = stand_in.relay.counts()?;
+    let lost = |log: String| log.matches("link lost").count();
+    let lost_before = lost(stand_in.log()?);
     let base = format!("/clusters/{}/api/v1/namespaces/default/configmaps", stand_in.name);
     let (streams, took) = std::thread::scope(|scope| -> Result<_> {
         let streams = scope.spawn(|| block_on(streams(&client, &base)));
@@ -60,7 +62,7 @@ fn changing(world: &mut World, change: impl Fn(&Relay, usize) -> Result<()> + Sy
     ensure!(took > CHANGES[2], "over in {took:?}, before the path had changed");
     let after = stand_in.relay.counts()?;
     let vanished = after.0.too_large - before.0.too_large + after.1.too_large - before.1.too_large;
-    let lost_link = stand_in.process.log_tail().contains("link lost");
+    let lost_link = lost(stand_in.log()?) > lost_before;
     let text = format!(
         "2 downloads of {} MB and an upload of {} kB, every byte right, in {:.1} s ({} datagrams were too large){}",
         DOWNLOAD / 1_000_000,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::world::World;
-use super::{exhaust, holes, kill, path, restart, rude};
+use super::{exhaust, holes, kill, path, restart, rude, share};
 
 /// How a row ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -129,6 +129,8 @@ const ROWS: &[Row] = &[
         "no stream breaks, no byte is wrong, when a NAT gives the agent another port three times"
     ),
     row!("mtu-drop", path::mtu, "the same when datagrams above 1,280 bytes vanish from some moment on"),
+    row!("small-beside-bulk", share::small, "measurement: p99 of small reads beside 4 bulk streams is at most twice that without"),
+    row!("bulk-with-loss", share::bulk, "measurement: 15 MB/s over 200 Mbit/s, 40 ms, 1 % loss"),
 ];
 
 /// The rows that are wanted: all, or those whose names begin with one of `names`.

@@ -1,7 +1,8 @@
 //! What is broken: a hub, edge-1 with a real API server, and stand-ins; each agent behind a network of its own.
 
+use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,14 @@ pub(super) struct StandIn {
     pub(super) relay: Relay,
     pub(super) process: Process,
     pub(super) command: Command,
+    log: PathBuf,
+}
+
+impl StandIn {
+    /// Everything that its agent has said.
+    pub(super) fn log(&self) -> Result<String> {
+        fs::read_to_string(&self.log).with_context(|| format!("reading the log of {}", self.name))
+    }
 }
 
 impl World {
@@ -84,7 +93,8 @@ impl World {
     pub(super) fn start_stand_in(&self, name: &str, origin: &Origin) -> Result<StandIn> {
         let (relay, command) = self.announce(name, origin)?;
         let process = Process::spawn(&format!("agent-{name}"), bound_to_us(&command), &self.fleet.file(""))?;
-        Ok(StandIn { name: name.to_owned(), relay, process, command })
+        let log = self.fleet.file(&format!("logs/agent-{name}.log"));
+        Ok(StandIn { name: name.to_owned(), relay, process, command, log })
     }
 
     /// An agent that the hub expects; the caller starts it.
