@@ -4,6 +4,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "processes are broken and waited for in real time")]
 
+#[path = "faults/clock.rs"]
+mod clock;
 #[path = "faults/exhaust.rs"]
 mod exhaust;
 #[path = "faults/holes.rs"]
@@ -24,6 +26,10 @@ mod rows;
 mod rude;
 #[path = "faults/share.rs"]
 mod share;
+#[path = "faults/slow.rs"]
+mod slow;
+#[path = "faults/soak.rs"]
+mod soak;
 #[path = "faults/world.rs"]
 mod world;
 

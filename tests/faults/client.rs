@@ -47,6 +47,12 @@ impl HubClient {
         Ok(Self { address, token, roots: Arc::new(roots), tasks: TaskTracker::new() })
     }
 
+    /// The same from another place: through whatever listens there.
+    #[allow(dead_code, reason = "only the lab does")]
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.clone() }
+    }
+
     /// The same as somebody else.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }

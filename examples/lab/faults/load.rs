@@ -292,7 +292,11 @@ async fn ask(shared: &Shared, number: u64, kind: u64, which: usize) -> Ended {
         // The API server says so in plain text, and nothing else.
         let busy = status == StatusCode::TOO_MANY_REQUESTS && body.starts_with(b"Too many requests, please try again");
         let text = String::from_utf8_lossy(&body);
-        return if busy { Ended::PassedOn { retry } } else { Ended::Wrong(format!("{status} without JSON: {text:.200}")) };
+        return if busy {
+            Ended::PassedOn { retry }
+        } else {
+            Ended::Wrong(format!("{status} without JSON: {text:.200}"))
+        };
     };
     match (kind, status) {
         (0, StatusCode::CREATED) if object["metadata"]["labels"]["attempt"] == json!(number.to_string()) => {

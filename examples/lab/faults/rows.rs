@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::world::World;
-use super::{exhaust, holes, kill, path, restart, rude, share};
+use super::{clock, exhaust, holes, kill, path, restart, rude, share, slow, soak};
 
 /// How a row ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -124,13 +124,26 @@ const ROWS: &[Row] = &[
         "others are served; a client that leaves is gone at the API server in 1 s; one that waits gets a 504 after 70 s"
     ),
     row!(
+        "clock-agent",
+        clock::agent,
+        "an agent whose clock is 40 days off says what is wrong with which certificate, and goes on trying"
+    ),
+    row!("slow-reader", slow::reader, "16 clients that read at a trickle: small reads stay as fast"),
+    row!("slow-writer", slow::writer, "16 uploads at a trickle arrive whole; small reads stay as fast"),
+    row!("half-open", slow::gone, "a client that vanished without a word is given up in a minute"),
+    row!(
         "nat-rebind",
         path::rebind,
         "no stream breaks, no byte is wrong, when a NAT gives the agent another port three times"
     ),
     row!("mtu-drop", path::mtu, "the same when datagrams above 1,280 bytes vanish from some moment on"),
-    row!("small-beside-bulk", share::small, "measurement: p99 of small reads beside 4 bulk streams is at most twice that without"),
+    row!(
+        "small-beside-bulk",
+        share::small,
+        "measurement: p99 of small reads beside 4 bulk streams is at most twice that without"
+    ),
     row!("bulk-with-loss", share::bulk, "measurement: 15 MB/s over 200 Mbit/s, 40 ms, 1 % loss"),
+    row!("soak", soak::soak, "faults by chance, 200 requests a second: no wrong answer, no change twice, no leak"),
 ];
 
 /// The rows that are wanted: all, or those whose names begin with one of `names`.

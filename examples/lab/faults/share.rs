@@ -14,9 +14,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::parts::client::{HubClient, block_on};
 use super::rows::Outcome;
 use super::world::World;
-use crate::network::relay::Relay;
 use crate::network::rules::Rules;
 
+/// What is asked of the stand-in.
+const BASE: &str = "/clusters/stand-in-1/api/v1/namespaces/default/configmaps";
 const ROUND_TRIP: Duration = Duration::from_millis(40);
 const LOSS: f64 = 0.01;
 /// Streams of bulk beside the small requests.
@@ -30,14 +31,12 @@ pub(super) fn small(world: &mut World) -> Result<Outcome> {
     /// The goal: p99 beside bulk, compared with p99 alone.
     const TIMES: f64 = 2.0;
     let (client, quick) = (world.client()?, world.quick);
-    let stand_in = &world.stand_ins(1)?[0];
-    let base = format!("/clusters/{}/api/v1/namespaces/default/configmaps", stand_in.name);
-    stand_in.relay.set_both(Rules::path(ROUND_TRIP, 100, LOSS))?;
+    world.on_path(Rules::path(ROUND_TRIP, 100, LOSS))?;
     let within = Duration::from_secs(if quick { 8 } else { 30 });
     let (alone, beside, bulk) = block_on(async {
-        let path = format!("{base}/x");
+        let path = format!("{BASE}/x");
         let alone = latencies(&client, &path, within).await?;
-        let bulk = Bulk::start(&client, &base, BULK).await?;
+        let bulk = Bulk::start(&client, BASE, BULK).await?;
         // Past the first search for the path's rate.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let from = bulk.mark();
@@ -48,7 +47,13 @@ pub(super) fn small(world: &mut World) -> Result<Outcome> {
     let ratio = ms(&beside, 0.99) / ms(&alone, 0.99);
     let text = format!(
         "100 Mbit/s, 40 ms, 1 % loss each way: alone p50 {:.1} p99 {:.1} ms; beside {BULK} bulk streams ({:.1} MB/s in all) p50 {:.1} p99 {:.1} ms, {ratio:.2}×; goal {TIMES}×; {} and {} requests",
-        ms(&alone, 0.5), ms(&alone, 0.99), bulk, ms(&beside, 0.5), ms(&beside, 0.99), alone.len(), beside.len()
+        ms(&alone, 0.5),
+        ms(&alone, 0.99),
+        bulk,
+        ms(&beside, 0.5),
+        ms(&beside, 0.99),
+        alone.len(),
+        beside.len()
     );
     Ok(Outcome::goal(ratio <= TIMES, text))
 }
@@ -56,20 +61,20 @@ pub(super) fn small(world: &mut World) -> Result<Outcome> {
 pub(super) fn bulk(world: &mut World) -> Result<Outcome> {
     /// The goal, in megabytes a second.
     const GOAL: f64 = 15.0;
-    let (client, quick) = (world.client()?, world.quick);
-    let stand_in = &world.stand_ins(1)?[0];
-    let base = format!("/clusters/{}/api/v1/namespaces/default/configmaps", stand_in.name);
-    let within = Duration::from_secs(if quick { 8 } else { 30 });
-    let clean = carried(&stand_in.relay, &client, &base, Rules::path(ROUND_TRIP, 200, 0.0), within)?;
-    let lossy = carried(&stand_in.relay, &client, &base, Rules::path(ROUND_TRIP, 200, LOSS), within)?;
-    let text = format!("200 Mbit/s, 40 ms, one stream: {clean:.1} MB/s without loss, {lossy:.1} MB/s at 1 % each way; goal {GOAL} MB/s");
+    let clean = carried(world, Rules::path(ROUND_TRIP, 200, 0.0))?;
+    let lossy = carried(world, Rules::path(ROUND_TRIP, 200, LOSS))?;
+    let text = format!(
+        "200 Mbit/s, 40 ms, one stream: {clean:.1} MB/s without loss, {lossy:.1} MB/s at 1 % each way; goal {GOAL} MB/s"
+    );
     Ok(Outcome::goal(lossy >= GOAL, text))
 }
 
-fn carried(relay: &Relay, client: &HubClient, base: &str, rules: Rules, within: Duration) -> Result<f64> {
-    relay.set_both(rules)?;
+/// Megabytes a second of one stream on a new link, after its first two seconds.
+fn carried(world: &mut World, rules: Rules) -> Result<f64> {
+    let (client, within) = (world.client()?, Duration::from_secs(if world.quick { 8 } else { 30 }));
+    world.on_path(rules)?;
     block_on(async {
-        let bulk = Bulk::start(client, base, 1).await?;
+        let bulk = Bulk::start(&client, BASE, 1).await?;
         tokio::time::sleep(Duration::from_secs(2)).await;
         let from = bulk.mark();
         tokio::time::sleep(within).await;

@@ -79,6 +79,19 @@ impl World {
         Ok(&mut self.stand_ins[..count])
     }
 
+    /// The first stand-in with a new link, on a path that is so from the link's first packet on: what a link learnt of another path it
+    /// would not forget.
+    pub(super) fn on_path(&mut self, rules: Rules) -> Result<&StandIn> {
+        self.stand_ins(1)?;
+        let dir = self.fleet.file("");
+        let one = &mut self.stand_ins[0];
+        one.relay.set_both(rules)?;
+        one.process.ask_to_end(BACK_WITHIN);
+        one.process = Process::spawn(&format!("agent-{}", one.name), bound_to_us(&one.command), &dir)?;
+        self.answers("stand-in-1", BACK_WITHIN)?;
+        Ok(&self.stand_ins[0])
+    }
+
     /// Both, to be looked at together.
     pub(super) fn fleet_and_stand_ins(&self) -> (&Fleet, &[StandIn]) {
         (&self.fleet, &self.stand_ins)

@@ -131,7 +131,8 @@ impl File {
         let (found, known) = (newest(&database)?, Revision(self.newest.load(Ordering::Relaxed)));
         if found != known {
             // A commit that was reported as failed is in the file. Whoever holds the state in memory does not know of it.
-            let text = format!("the file is at revision {found}, not {known}: a failed commit was written; start again");
+            let text =
+                format!("the file is at revision {found}, not {known}: a failed commit was written; start again");
             return Err(StoreError::Engine(text.into()));
         }
         tracing::warn!(revision = %found, "store opened again after an error of the file system");
