@@ -49,7 +49,7 @@ impl Controller for Patient {
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
-        if self.losses.mean_congestion(lost_bytes) || is_persistent_congestion {
+        if self.losses.mean_congestion(now, sent, lost_bytes) || is_persistent_congestion {
             self.cubic.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
         }
     }
@@ -86,11 +86,13 @@ struct Losses {
     arrived: u64,
     lost: u64,
     queued: bool,
+    /// When losses last were congestion. What was sent before is answered by that: the last flight of a slow start may lose a lot.
+    answered: Option<Instant>,
 }
 
 impl Default for Losses {
     fn default() -> Self {
-        Self { arrived: defaults::LOSS_MEMORY / 8, lost: 0, queued: false }
+        Self { arrived: defaults::LOSS_MEMORY / 8, lost: 0, queued: false, answered: None }
     }
 }
 
@@ -104,11 +106,18 @@ impl Losses {
         }
     }
 
-    /// Notes a loss (of no bytes: a router's mark) and judges it.
-    fn mean_congestion(&mut self, lost_bytes: u64) -> bool {
+    /// Notes a loss (of no bytes: a router's mark) of what left at `sent`, and judges it.
+    fn mean_congestion(&mut self, now: Instant, sent: Instant, lost_bytes: u64) -> bool {
+        if self.answered.is_some_and(|answered| sent <= answered) {
+            return false;
+        }
         self.lost += lost_bytes;
         let many = self.lost * defaults::LOSS_TOLERATED > self.arrived + self.lost;
-        lost_bytes == 0 || self.queued || many
+        let congestion = lost_bytes == 0 || self.queued || many;
+        if congestion {
+            *self = Self { answered: Some(now), queued: self.queued, ..Self::default() };
+        }
+        congestion
     }
 }
 
@@ -119,13 +128,13 @@ mod tests {
     const PACKET: u64 = 1_452;
     const SHORTEST: Duration = Duration::from_millis(40);
 
-    /// How many of the losses among `packets`, one of `one_of`, count as congestion.
-    fn counted(packets: u64, one_of: u64, round_trip: Duration) -> u64 {
-        let mut losses = Losses::default();
-        let mut counted = 0;
+    /// How many of the losses among `packets`, one of `one_of`, count as congestion; each is noticed a round trip after it left.
+    fn counted(packets: u32, one_of: u32, round_trip: Duration) -> u32 {
+        let (mut losses, mut counted, mut sent) = (Losses::default(), 0, Instant::now());
         for number in 1..=packets {
+            sent += Duration::from_micros(100);
             if number.is_multiple_of(one_of) {
-                counted += u64::from(losses.mean_congestion(PACKET));
+                counted += u32::from(losses.mean_congestion(sent + round_trip, sent, PACKET));
             } else {
                 losses.arrived(PACKET, round_trip, SHORTEST);
             }
@@ -135,21 +144,24 @@ mod tests {
 
     #[test]
     fn one_packet_in_a_hundred_is_chance_while_none_waits() {
-        assert_eq!(counted(10_000, 100, SHORTEST + Duration::from_millis(5)), 0);
+        assert_eq!(counted(100_000, 100, SHORTEST + Duration::from_millis(5)), 0);
     }
 
     #[test]
-    fn every_loss_counts_while_packets_wait() {
-        assert_eq!(counted(10_000, 100, SHORTEST + Duration::from_millis(50)), 100);
+    fn losses_count_once_a_round_trip_while_packets_wait() {
+        // 100,000 packets take 10 s: 90 ms are 900 of them, and every hundredth is lost.
+        assert_eq!(counted(100_000, 100, SHORTEST + Duration::from_millis(50)), 100);
     }
 
     #[test]
     fn many_losses_count_though_none_waits() {
-        assert!(counted(10_000, 20, SHORTEST) > 450);
+        let times = counted(100_000, 20, SHORTEST);
+        assert!((50..250).contains(&times), "{times}");
     }
 
     #[test]
     fn a_routers_mark_counts_always() {
-        assert!(Losses::default().mean_congestion(0));
+        let now = Instant::now();
+        assert!(Losses::default().mean_congestion(now + SHORTEST, now, 0));
     }
 }
