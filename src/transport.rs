@@ -4,6 +4,7 @@
 //! [`RecvHalf`]. A half that is dropped before its end cuts the stream with a code: truncated never looks complete.
 
 mod config;
+mod congestion;
 mod endpoint;
 mod link;
 mod stream;

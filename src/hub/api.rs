@@ -255,7 +255,12 @@ fn failed(error: DirectoryError) -> Status {
         DirectoryError::Missing(_) => Status::new(Reason::NotFound, error.to_string()),
         DirectoryError::Store(_) | DirectoryError::Commit(_) | DirectoryError::Record { .. } => {
             tracing::error!(error = &error as &dyn std::error::Error, "store failed");
-            Status::new(Reason::InternalError, "the hub cannot read or write its store now: see its log")
+            let message = if error.is_disk_full() {
+                "there is no space left on the hub's disk: nothing was changed"
+            } else {
+                "the hub cannot read or write its store now: see its log"
+            };
+            Status::new(Reason::InternalError, message)
         }
     }
 }

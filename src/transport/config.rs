@@ -6,6 +6,7 @@ use aws_lc_rs::hmac;
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 
+use super::congestion::PatientConfig;
 use crate::defaults;
 
 /// Keys that let a restarted hub tell its agents at once that their links are gone (stateless reset, RFC 9000 § 10.3).
@@ -89,6 +90,7 @@ fn common() -> TransportConfig {
         .max_idle_timeout(Some(IdleTimeout::try_from(defaults::LINK_IDLE).expect("15 s fit a varint of milliseconds")))
         .initial_rtt(defaults::LINK_INITIAL_RTT)
         .mtu_discovery_config(Some(mtu))
-        .datagram_receive_buffer_size(None);
+        .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(PatientConfig::default()));
     config
 }

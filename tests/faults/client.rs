@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::task::TaskTracker;
 
-use crate::fleet::Fleet;
+use super::fleet::Fleet;
 
 /// Where the hub is, and who we are there.
 #[derive(Clone)]
@@ -45,6 +45,12 @@ impl HubClient {
         let address = fleet.environment.url().trim_start_matches("https://").parse()?;
         let token = client["token"].as_str().context("client.yaml has no token")?.to_owned();
         Ok(Self { address, token, roots: Arc::new(roots), tasks: TaskTracker::new() })
+    }
+
+    /// The same from another place: through whatever listens there.
+    #[allow(dead_code, reason = "only the lab does")]
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.clone() }
     }
 
     /// The same as somebody else.
@@ -111,8 +117,13 @@ impl HubClient {
 
     /// The bytes of a GET's head, to be written to a connection of [`Self::connect`].
     pub(crate) fn raw_get(&self, path: &str) -> String {
+        self.raw_head("GET", path) + "\r\n"
+    }
+
+    /// The first lines of a head, to which others are added.
+    pub(crate) fn raw_head(&self, method: &str, path: &str) -> String {
         let Self { address, token, .. } = self;
-        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n")
+        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n")
     }
 }
 

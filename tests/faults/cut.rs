@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::fleet::{EDGE_1, Fleet, Part, Running, figure, fleet, wait_until};
+use crate::fleet::{EDGE_1, Fleet, Part, Running, figure, wait_until};
+use crate::turn::fleet;
 
 /// What kubectl must do when its request is cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
