@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::Arguments;
+use crate::client::HubClient;
 use crate::environment::Environment;
 pub(crate) use crate::environment::Part;
 use crate::janitor::Workspace;
@@ -151,6 +152,16 @@ impl Fleet {
     /// A new file's path.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.environment.file(name)
+    }
+}
+
+impl HubClient {
+    /// With the token of the quickstart's people.
+    pub(crate) fn new(fleet: &Fleet) -> Result<Self> {
+        let client: Value = serde_json::from_str(&fs::read_to_string(fleet.file("client.yaml"))?)?;
+        let token = client["token"].as_str().context("client.yaml has no token")?;
+        let address = fleet.environment.url().trim_start_matches("https://").parse()?;
+        Self::at(address, token, &fleet.file("hub/hub-ca.pem"))
     }
 }
 
