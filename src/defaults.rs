@@ -97,6 +97,14 @@ pub const REQUEST_HEAD: Duration = Duration::from_secs(10);
 /// server's own Status wins.
 pub const RESPONSE_HEAD: Duration = Duration::from_secs(70);
 
+/// TLS handshakes of clients at once: enough to fill a core with them, few enough that each is done in a tenth of a second.
+/// Without a bound 10,000 agents that enrol at the same moment all wait longer than [`ENROL`], and nobody ever joins.
+pub const TLS_TURNS: usize = 64;
+
+/// A handshake that takes longer does not count any more: its client is far away, or hostile. 64 of these a fifth of a second
+/// are 320 handshakes a second even if every client stops in the middle.
+pub const TLS_TURN: Duration = Duration::from_millis(200);
+
 /// At shutdown requests that are under way get this long to end.
 pub const DRAIN: Duration = Duration::from_secs(20);
 

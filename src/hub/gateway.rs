@@ -1,5 +1,6 @@
 //! HTTPS: who may speak at all, and to which part of the hub. Everything ambiguous is refused before it has a meaning.
 
+mod entrance;
 mod framing;
 mod strict;
 
@@ -13,13 +14,11 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use time::OffsetDateTime;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::{
+    entrance::Entrance,
     framing::{MAX_HEAD, MAX_HEADERS, Violation},
     strict::{Strict, Verdict},
 };
@@ -36,7 +35,7 @@ use crate::{
 
 /// Takes connections until the hub drains.
 pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
-    let acceptor = TlsAcceptor::from(tls);
+    let entrance = Entrance::new(TlsAcceptor::from(tls));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -45,7 +44,7 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls:
         };
         match accepted {
             Ok((tcp, _)) => {
-                hub.tasks.spawn(connection(hub.clone(), acceptor.clone(), tcp));
+                hub.tasks.spawn(connection(hub.clone(), entrance.clone(), tcp));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: connections that end will free some.
@@ -56,9 +55,9 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls:
     }
 }
 
-async fn connection(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream) {
+async fn connection(hub: Arc<Hub>, entrance: Entrance, tcp: TcpStream) {
     let _ = tcp.set_nodelay(true);
-    let Ok(Ok(tls)) = timeout(defaults::REQUEST_HEAD, acceptor.accept(tcp)).await else { return };
+    let Some(tls) = entrance.pass(tcp).await else { return };
     let (_, state) = tls.get_ref();
     let sni = state.server_name().map(str::to_owned);
     if state.alpn_protocol() == Some(b"h2") {

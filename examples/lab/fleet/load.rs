@@ -28,9 +28,9 @@ const PROBE_WITHIN: Duration = Duration::from_secs(10);
 /// Latencies in microseconds.
 pub(crate) type Latencies = Histogram<u64>;
 
-/// No latency at all, to three digits.
+/// No latency yet; to three digits, and ten minutes at most.
 pub(crate) fn latencies() -> Latencies {
-    Histogram::new(3).expect("three digits are allowed")
+    Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds that are allowed")
 }
 
 /// The name of the cluster with this number.
