@@ -13,6 +13,7 @@ use super::{
     admin::{Health, serve_admin},
     enrol::{EnrolError, enrol},
     link::{Event, Live},
+    redial::Redial,
     settings::{ApiServerFrom, Settings},
     state::{Enrolled, Identity, State, StateError},
     upstream::{SetupError, Upstream},
@@ -24,7 +25,7 @@ use crate::{
         tls::{TlsError, agent_client},
         verify::LINK_SERVER_NAME,
     },
-    transport::{BindError, DialError, Dialer, LinkEnd},
+    transport::{BindError, DialError, Dialer},
     wire::{ALPN_LINK, CloseCode},
 };
 
@@ -217,7 +218,7 @@ impl Agent {
                 Err(error) if error.is_permanent() => return Err(error.into()),
                 Err(error) => tracing::warn!(%error, "cannot join yet"),
             }
-            sleep(redial.wait()).await;
+            sleep(redial.wait(jitter())).await;
         }
     }
 
@@ -229,7 +230,7 @@ impl Agent {
         let tls = Arc::new(agent_client(verifier, enrolled.chain.clone(), &identity.key, ALPN_LINK)?);
         let version = self.kubernetes_version().await;
         loop {
-            sleep(redial.wait()).await;
+            sleep(redial.wait(jitter())).await;
             match self.dial(&tls).await {
                 Ok(link) => match Live::start(link, &version, &self.instance).await {
                     Ok(live) => {
@@ -283,37 +284,6 @@ enum DialFailed {
     Dial(#[from] DialError),
 }
 
-/// Waits between attempts: full jitter, doubling, from the beginning after a link that was good.
-#[derive(Debug, Default)]
-struct Redial {
-    failures: u32,
-    refused: bool,
-}
-
-impl Redial {
-    fn wait(&mut self) -> Duration {
-        if self.refused {
-            return defaults::REFUSED_WAIT;
-        }
-        let failures = self.failures;
-        self.failures += 1;
-        if failures == 0 {
-            return Duration::ZERO;
-        }
-        let most = defaults::REDIAL_FIRST.saturating_mul(1 << failures.min(10)).min(defaults::REDIAL_LONGEST);
-        most.mul_f64(jitter())
-    }
-
-    /// A link ended after `lived`.
-    fn lost(&mut self, lived: Duration, end: &LinkEnd) {
-        self.failures = if lived >= defaults::LINK_PROVEN { 1 } else { self.failures.max(1) };
-        self.refused = *end == LinkEnd::Peer(CloseCode::Revoked);
-        if self.refused {
-            tracing::error!("the hub does not know this cluster any more: it was removed; join again with a new token");
-        }
-    }
-}
-
 /// Between 0 and 1, differently on every machine.
 fn jitter() -> f64 {
     let mut bytes = [0; 4];
@@ -340,28 +310,5 @@ async fn api_server(from: &ApiServerFrom) -> Result<kube::Config, RunError> {
             let options = kube::config::KubeConfigOptions { context: context.clone(), ..Default::default() };
             kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|error| failed(&error))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_to_a_bound_and_start_over_after_a_good_link() {
-        let mut redial = Redial::default();
-        assert_eq!(redial.wait(), Duration::ZERO);
-        for _ in 0..40 {
-            assert!(redial.wait() <= defaults::REDIAL_LONGEST);
-        }
-        redial.lost(defaults::LINK_PROVEN, &LinkEnd::Silent);
-        assert!(redial.wait() <= defaults::REDIAL_FIRST * 2);
-    }
-
-    #[test]
-    fn a_removed_cluster_does_not_hammer_the_hub() {
-        let mut redial = Redial::default();
-        redial.lost(Duration::ZERO, &LinkEnd::Peer(CloseCode::Revoked));
-        assert_eq!(redial.wait(), defaults::REFUSED_WAIT);
     }
 }
