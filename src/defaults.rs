@@ -194,6 +194,10 @@ pub const REDIAL_FIRST: Duration = Duration::from_millis(250);
 /// which cost a hub that is down nothing.
 pub const REDIAL_LONGEST: Duration = Duration::from_millis(3_500);
 
+/// The longest such wait while the hub says that too many dial at once: 10,000 agents are then 1,300 attempts a second, which
+/// leaves even a hub on half a core time to take links, where [`REDIAL_LONGEST`] would keep it busy with refusals.
+pub const REDIAL_BUSY: Duration = Duration::from_secs(15);
+
 /// After a refusal that dialling again does not mend the agent waits this long: the operator must act.
 pub const REFUSED_WAIT: Duration = Duration::from_secs(60);
 

@@ -51,8 +51,8 @@ impl Drop for Playing {
     }
 }
 
-/// Plays so many schedules, always the same ones; or what the environment asks for.
-fn play(usual: u64, schedule: impl Fn(&mut Dice)) {
+/// Plays so many schedules, always the same ones; or what the environment asks for. Says how many.
+fn play(usual: u64, schedule: impl Fn(&mut Dice)) -> u64 {
     let asked = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let (first, count) = match asked("ROADSTEAD_SIMULATION_SEED") {
         Some(seed) => (seed, 1),
@@ -63,4 +63,5 @@ fn play(usual: u64, schedule: impl Fn(&mut Dice)) {
         // Neighbouring seeds must not make neighbouring schedules.
         schedule(&mut Dice(seed.wrapping_mul(0xD6E8_FEB8_6659_FD93)));
     }
+    count
 }

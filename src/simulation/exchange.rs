@@ -8,6 +8,8 @@
 mod agent;
 mod hub;
 
+use std::cell::Cell;
+
 use bytes::BytesMut;
 
 use self::{agent::Agent, hub::Hub};
@@ -219,7 +221,9 @@ const BODY: &[u8] = b"the answer of the API server, from its first byte to its l
 
 #[test]
 fn what_may_have_run_is_never_called_not_executed_and_what_is_cut_never_whole() {
-    play(40_000, |dice| {
+    let met = [const { Cell::new(0_usize) }; 4];
+    let meet = |kind: usize| met[kind].set(met[kind].get() + 1);
+    let played = play(40_000, |dice| {
         let writes = dice.chance(60);
         let mut ran = 0;
         for _attempt in 0..4 {
@@ -229,14 +233,19 @@ fn what_may_have_run_is_never_called_not_executed_and_what_is_cut_never_whole() 
             ran += here;
             match outcome {
                 Outcome::Whole(body) => {
+                    meet(0);
                     assert_eq!(body, BODY, "an answer that was cut looks whole");
                     assert!(here > 0, "an answer without a request");
                     break;
                 }
-                Outcome::Cut => break,
+                Outcome::Cut => {
+                    meet(1);
+                    break;
+                }
                 Outcome::Refused { again, says_not_run } => {
                     assert!(!says_not_run || here == 0, "\"not executed\", and it ran {here} times");
                     assert!(!(writes && again) || here == 0, "Retry-After on a write that ran");
+                    meet(if again { 2 } else { 3 });
                     if !again {
                         break;
                     }
@@ -245,4 +254,6 @@ fn what_may_have_run_is_never_called_not_executed_and_what_is_cut_never_whole() 
         }
         assert!(!writes || ran <= 1, "a write ran {ran} times");
     });
+    let rare = met.iter().any(|count| u64::try_from(count.get()).unwrap() < played / 50);
+    assert!(played < 1_000 || !rare, "the schedules do not meet everything: {met:?}");
 }

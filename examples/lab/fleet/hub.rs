@@ -152,8 +152,13 @@ pub(crate) struct Restart {
 }
 
 fn spawn(program: &Path, dir: &Path, listen: &str) -> Result<Process> {
-    let mut command = Command::new(program);
-    command.args(["hub", "--listen", listen, "--admin-listen", "127.0.0.1:0", "--data"]).arg(dir.join("hub"));
+    // The agents would be on other machines: here they must not keep the hub from its core. Without the right to it, nice only complains.
+    let mut command = Command::new("nice");
+    command
+        .args(["-n", "-10"])
+        .arg(program)
+        .args(["hub", "--listen", listen, "--admin-listen", "127.0.0.1:0", "--data"])
+        .arg(dir.join("hub"));
     Process::spawn("hub", command, dir)
 }
 
