@@ -115,7 +115,9 @@ impl World<'_> {
         for link in self.links.iter_mut().filter(|link| link.agent) {
             let Some(replaced) = link.replaced else { continue };
             let since = self.now - replaced;
-            if (Retirement { grace: self.grace }).may_end(since, link.serving.len()) {
+            let may_end = Retirement { grace: self.grace }.may_end(since, link.serving.len());
+            assert!(may_end || since < self.grace, "a replaced link outlives its grace");
+            if may_end {
                 let nothing_lost = link.coming.is_empty() && link.serving.is_empty();
                 // The hub may open on it until it knows the newer one; here it knows at once, so what is on its way left before.
                 assert!(nothing_lost || since >= self.grace, "a replaced link ended with requests on it: {link:?}");
