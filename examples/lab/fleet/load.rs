@@ -152,10 +152,8 @@ async fn read_events(mut body: Incoming, cluster: &str, watched: &mut Watched) -
             let metadata = &event["object"]["metadata"];
             let annotations = &metadata["annotations"];
             watched.events += 1;
-            ensure!(
-                metadata["resourceVersion"] == watched.events.to_string(),
-                "{cluster}: an event is missing: {event}"
-            );
+            let number = watched.events.to_string();
+            ensure!(metadata["resourceVersion"] == number.as_str(), "{cluster}: an event is missing: {event}");
             ensure!(annotations["simulated.example/cluster"] == cluster, "{cluster} was watched: {event}");
             let at: i64 = annotations["simulated.example/at"].as_str().context("no time")?.parse()?;
             watched.latencies.saturating_record(u64::try_from(unix_micros() - at).unwrap_or(0));

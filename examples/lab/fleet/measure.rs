@@ -32,8 +32,8 @@ struct Fleet {
     agents: usize,
     quick: bool,
     report: Report,
+    dir: Workspace,
     _agents_dir: Workspace,
-    _dir: Workspace,
 }
 
 /// Measures everything.
@@ -69,7 +69,7 @@ impl Fleet {
         let user = hub.user().await?;
         let workers = Vec::new();
         let quick = arguments.quick;
-        let mut this = Self { hub, user, workers, agents, quick, report, _agents_dir: agents_dir, _dir: dir };
+        let mut this = Self { hub, user, workers, agents, quick, report, dir, _agents_dir: agents_dir };
         this.join(&own, orders).await?;
         Ok(this)
     }
@@ -83,7 +83,7 @@ impl Fleet {
             write_private(&file, &serde_json::to_vec(orders)?)?;
             let mut command = Command::new(own);
             command.args(["fleet", "--worker"]).arg(&file);
-            self.workers.push(Process::spawn(&format!("agents-{number}"), command, &self._dir_path())?);
+            self.workers.push(Process::spawn(&format!("agents-{number}"), command, self.dir.path())?);
         }
         let back = self.count_links(started).await?;
         let took = back.all.as_secs_f64();
@@ -101,10 +101,6 @@ impl Fleet {
         let agents: u64 = self.usage_of_workers()?.1;
         self.report.add("memory per simulated agent, API server included", agents as f64 / self.agents as f64, "KB");
         Ok(())
-    }
-
-    fn _dir_path(&self) -> PathBuf {
-        self._dir.path().to_owned()
     }
 
     fn usage_of_workers(&self) -> Result<(Duration, u64)> {
