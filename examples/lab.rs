@@ -3,6 +3,9 @@
 //! `scripts/bench` and `scripts/faults` build and run it; `docs/performance.md` holds its figures. It uses the product as an operator does
 //! wherever it can; the simulated fleet uses the library's own agent.
 
+#[allow(dead_code, reason = "the tests of faults use more of it")]
+#[path = "../tests/faults/client.rs"]
+mod client;
 #[path = "../tests/cluster/mod.rs"]
 mod cluster;
 #[allow(dead_code, reason = "the quickstart uses more of it")]

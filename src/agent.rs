@@ -17,3 +17,13 @@ pub use self::{
     state::StateError,
     upstream::{ConnectError, SetupError},
 };
+
+/// What the simulation of the rules uses.
+#[cfg(test)]
+pub(crate) mod rules {
+    pub(crate) use super::{
+        exchange::Fault,
+        redial::{Redial, Retirement},
+        upstream::attempts::{Again, Attempts, Broken},
+    };
+}

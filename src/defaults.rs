@@ -114,6 +114,14 @@ pub const REQUEST_HEAD: Duration = Duration::from_secs(10);
 /// server's own Status wins.
 pub const RESPONSE_HEAD: Duration = Duration::from_secs(70);
 
+/// TLS handshakes of clients at once: enough to fill a core with them, few enough that each is done in a tenth of a second.
+/// Without a bound 10,000 agents that enrol at the same moment all wait longer than [`ENROL`], and nobody ever joins.
+pub const TLS_TURNS: usize = 64;
+
+/// A handshake that takes longer does not count any more: its client is far away, or hostile. 64 of these a fifth of a second
+/// are 320 handshakes a second even if every client stops in the middle.
+pub const TLS_TURN: Duration = Duration::from_millis(200);
+
 /// At shutdown requests that are under way get this long to end.
 pub const DRAIN: Duration = Duration::from_secs(20);
 
@@ -220,6 +228,10 @@ pub const REDIAL_FIRST: Duration = Duration::from_millis(250);
 /// are left of a [`DIAL`] after its last packet, and the handshake. 10,000 of them are 6,000 attempts a second at most,
 /// which cost a hub that is down nothing.
 pub const REDIAL_LONGEST: Duration = Duration::from_millis(3_500);
+
+/// The longest such wait while the hub says that too many dial at once: 10,000 agents are then 1,300 attempts a second, which
+/// leaves even a hub on half a core time to take links, where [`REDIAL_LONGEST`] would keep it busy with refusals.
+pub const REDIAL_BUSY: Duration = Duration::from_secs(15);
 
 /// After a refusal that dialling again does not mend the agent waits this long: the operator must act.
 pub const REFUSED_WAIT: Duration = Duration::from_secs(60);

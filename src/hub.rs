@@ -29,6 +29,15 @@ pub use self::{
 };
 use crate::{access::Grants, identity::HubUrl};
 
+/// What the simulation of the rules uses.
+#[cfg(test)]
+pub(crate) mod rules {
+    pub(crate) use super::{
+        links::Moorings,
+        proxy::rules::{Asked, Awaited, Failed, Next},
+    };
+}
+
 /// One hub and everything that its parts share.
 struct Hub {
     public_url: HubUrl,

@@ -22,3 +22,6 @@ pub mod hub;
 pub mod agent;
 
 pub mod cli;
+
+#[cfg(test)]
+mod simulation;

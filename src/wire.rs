@@ -7,12 +7,14 @@ mod frame;
 #[allow(missing_docs, clippy::use_self, reason = "generated from proto/")]
 pub mod generated;
 mod open;
+mod reception;
 mod rules;
 
 pub use self::{
     codes::{CloseCode, StreamCode},
     frame::{CodecError, Decoder, Frame, FrameKind, MAX_PAYLOAD, encode_frame, frame_header},
     open::{OpenDecoder, encode_open},
+    reception::{Received, Reception, ReceptionError},
     rules::{Direction, Rules, RulesError},
 };
 

@@ -18,7 +18,12 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// Makes the directory, readable by us alone.
     pub(crate) fn new() -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("roadstead-quickstart-").tempdir()?.keep();
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// The same, inside a directory of the caller's choice.
+    pub(crate) fn within(parent: &Path) -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("roadstead-quickstart-").tempdir_in(parent)?.keep();
         let mut janitor = Command::new("sh");
         janitor.args(["-c", WORK, "janitor"]).arg(&dir);
         janitor.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);

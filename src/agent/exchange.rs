@@ -24,22 +24,22 @@ use crate::{
 
 /// What went wrong with one exchange, as the hub is told.
 #[derive(Debug)]
-struct Fault {
+pub(crate) struct Fault {
     code: FailureCode,
     message: String,
     dispatched: bool,
 }
 
 impl Fault {
-    fn before(code: FailureCode, message: impl Into<String>) -> Self {
+    pub(crate) fn before(code: FailureCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), dispatched: false }
     }
 
-    fn after(code: FailureCode, message: impl Into<String>) -> Self {
+    pub(crate) fn after(code: FailureCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), dispatched: true }
     }
 
-    fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(self) -> Vec<u8> {
         /// Longer messages help nobody, bytes.
         const MAX_MESSAGE: usize = 2048;
         let mut message = self.message;

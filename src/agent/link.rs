@@ -6,11 +6,12 @@ use bytes::Bytes;
 use prost::Message;
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::{
     exchange,
+    redial::Retirement,
     state::{Enrolled, Identity},
     upstream::Upstream,
 };
@@ -169,16 +170,15 @@ impl Live {
                 self.streams.spawn(async move { exchange::serve(incoming, &upstream).await });
             }
         };
-        let idle = async {
-            // The hub prefers the newer link; what it opened here before it knew arrives within a moment.
-            sleep(defaults::RETIRE_FIRST).await;
-            while !self.streams.is_empty() {
+        let (retirement, replaced) = (Retirement { grace }, Instant::now());
+        let due = async {
+            while !retirement.may_end(replaced.elapsed(), self.streams.len()) {
                 sleep(defaults::DRAIN_POLL).await;
             }
         };
         tokio::select! {
             () = serve => {}
-            _ = timeout(grace, idle) => {}
+            () = due => {}
         }
         self.link.close(CloseCode::Superseded);
     }

@@ -1,4 +1,4 @@
-//! How long the agent waits before it dials again. Knows no sockets.
+//! When the agent dials again, and when it lets an old link go. Decides; time and chance come from outside.
 
 use std::time::Duration;
 
@@ -6,29 +6,37 @@ use crate::{defaults, transport::LinkEnd, wire::CloseCode};
 
 /// Waits between attempts: full jitter, doubling, from the beginning after a link that was good.
 #[derive(Debug, Default)]
-pub(super) struct Redial {
+pub(crate) struct Redial {
     failures: u32,
     refused: bool,
+    busy: bool,
 }
 
 impl Redial {
-    /// How long to wait before the next attempt.
-    pub(super) fn wait(&mut self) -> Duration {
+    /// How long to wait before the next attempt; `jitter` is between 0 and 1.
+    pub(crate) fn wait(&mut self, jitter: f64) -> Duration {
         if self.refused {
             return defaults::REFUSED_WAIT;
         }
         let failures = self.failures;
-        self.failures += 1;
+        self.failures = failures.saturating_add(1);
         if failures == 0 {
             return Duration::ZERO;
         }
-        let most = defaults::REDIAL_FIRST.saturating_mul(1 << failures.min(10)).min(defaults::REDIAL_LONGEST);
-        most.mul_f64(jitter())
+        let longest = if self.busy { defaults::REDIAL_BUSY } else { defaults::REDIAL_LONGEST };
+        let most = defaults::REDIAL_FIRST.saturating_mul(1 << failures.min(10)).min(longest);
+        most.mul_f64(jitter)
+    }
+
+    /// An attempt failed; `busy` when the hub is there and said that too many dial at once.
+    pub(crate) fn failed(&mut self, busy: bool) {
+        self.busy = busy;
     }
 
     /// A link ended after `lived`.
-    pub(super) fn lost(&mut self, lived: Duration, end: &LinkEnd) {
+    pub(crate) fn lost(&mut self, lived: Duration, end: &LinkEnd) {
         self.failures = if lived >= defaults::LINK_PROVEN { 1 } else { self.failures.max(1) };
+        self.busy = false;
         self.refused = *end == LinkEnd::Peer(CloseCode::Revoked);
         if self.refused {
             tracing::error!("the hub does not know this cluster any more: it was removed; join again with a new token");
@@ -43,6 +51,21 @@ pub(super) fn jitter() -> f64 {
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
 
+/// A link that another one has replaced, for at most `grace`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retirement {
+    /// It ends then, whatever is under way.
+    pub(crate) grace: Duration,
+}
+
+impl Retirement {
+    /// Whether it may end, so long after it was replaced and with so many requests under way.
+    pub(crate) fn may_end(&self, since: Duration, streams: usize) -> bool {
+        // The hub prefers the newer link; what it opened here before it knew arrives within a moment.
+        since >= self.grace || (since >= defaults::RETIRE_FIRST && streams == 0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,18 +73,29 @@ mod tests {
     #[test]
     fn waits_grow_to_a_bound_and_start_over_after_a_good_link() {
         let mut redial = Redial::default();
-        assert_eq!(redial.wait(), Duration::ZERO);
+        assert_eq!(redial.wait(1.0), Duration::ZERO);
         for _ in 0..40 {
-            assert!(redial.wait() <= defaults::REDIAL_LONGEST);
+            assert!(redial.wait(1.0) <= defaults::REDIAL_LONGEST);
         }
         redial.lost(defaults::LINK_PROVEN, &LinkEnd::Silent);
-        assert!(redial.wait() <= defaults::REDIAL_FIRST * 2);
+        assert!(redial.wait(1.0) <= defaults::REDIAL_FIRST * 2);
+    }
+
+    #[test]
+    fn a_busy_hub_is_given_time() {
+        let mut redial = Redial::default();
+        redial.failed(true);
+        let waits: Vec<_> = (0..12).map(|_| redial.wait(1.0)).collect();
+        assert!(waits.is_sorted() && waits[2] <= Duration::from_secs(1), "a hub that restarts is busy, too: {waits:?}");
+        assert_eq!(waits[11], defaults::REDIAL_BUSY);
+        redial.failed(false);
+        assert!(redial.wait(1.0) <= defaults::REDIAL_LONGEST);
     }
 
     #[test]
     fn a_removed_cluster_does_not_hammer_the_hub() {
         let mut redial = Redial::default();
         redial.lost(Duration::ZERO, &LinkEnd::Peer(CloseCode::Revoked));
-        assert_eq!(redial.wait(), defaults::REFUSED_WAIT);
+        assert_eq!(redial.wait(0.0), defaults::REFUSED_WAIT);
     }
 }

@@ -18,7 +18,7 @@ use super::{
     admin::{Health, serve_admin},
     enrol::{EnrolError, enrol},
     link::Live,
-    redial::Redial,
+    redial::{Redial, jitter},
     settings::{ApiServerFrom, JoinToken, Settings},
     state::{Identity, State, StateError},
     upstream::{SetupError, Upstream},
@@ -30,7 +30,7 @@ use crate::{
         tls::{TlsError, agent_client},
         verify::LINK_SERVER_NAME,
     },
-    transport::{BindError, DialError, Dialer},
+    transport::{BindError, DialError, Dialer, LinkEnd},
     wire::ALPN_LINK,
 };
 
@@ -161,7 +161,7 @@ impl Agent {
                 Err(error) if error.is_permanent() => return Err(error.into()),
                 Err(error) => tracing::warn!(%error, "cannot join yet"),
             }
-            sleep(redial.wait()).await;
+            sleep(redial.wait(jitter())).await;
         }
     }
 
@@ -186,7 +186,7 @@ impl Agent {
         let tls = Arc::new(agent_client(verifier, enrolled.chain.clone(), &identity.key, ALPN_LINK)?);
         let version = self.kubernetes_version().await;
         loop {
-            sleep(redial.wait()).await;
+            sleep(redial.wait(jitter())).await;
             match self.dial(&tls).await {
                 Ok(link) => match Live::start(link, &version, &self.instance).await {
                     Ok(live) => {
@@ -196,7 +196,10 @@ impl Agent {
                     }
                     Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "link refused"),
                 },
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot dial the hub"),
+                Err(error) => {
+                    redial.failed(matches!(error, DialFailed::Dial(DialError::Refused { end: LinkEnd::Busy, .. })));
+                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot dial the hub");
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! There is no way to name another address: the endpoint is fixed when the agent starts.
 
+pub(super) mod attempts;
 mod body;
 mod connect;
 mod credential;
@@ -17,7 +18,11 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use self::body::RequestBody;
 pub use self::connect::{ConnectError, SetupError};
-use self::{connect::Endpoint, credential::Credential};
+use self::{
+    attempts::{Again, Attempts, Broken},
+    connect::Endpoint,
+    credential::Credential,
+};
 use crate::{defaults, wire::generated::TrafficClass};
 
 /// The API server did not answer a request.
@@ -135,20 +140,26 @@ impl Upstream {
         mut request: Request<RequestBody>,
         repeatable: bool,
     ) -> Result<(Response<Incoming>, Lease), SendFailure> {
+        let mut attempts = Attempts::default();
         loop {
             let spare = if repeatable { repeat(&request) } else { None };
             let mut failure = match self.try_send(&mut lease, request).await {
                 Ok(response) => return Ok((self.seen(response), lease)),
                 Err(failure) => failure,
             };
-            // A connection that lay idle may have been closed meanwhile, and HTTP/2 can say that it did not begin
-            // (RFC 9113 § 8.7). Not sent, or harmless to send twice: again, on a connection that is certainly alive.
-            request = match (failure.take_message(), spare) {
-                (Some(unsent), _) if lease.reused => unsent,
-                (None, Some(copy)) if lease.reused || refused(failure.error()) => copy,
+            let unsent = failure.take_message();
+            let refused = refused(failure.error());
+            let broken = Broken { unsent: unsent.is_some(), reused: lease.reused, refused, copy: spare.is_some() };
+            request = match (attempts.broke(broken), unsent, spare) {
+                (Again::Same, Some(unsent), _) => unsent,
+                (Again::Copy, _, Some(copy)) => copy,
                 _ => return Err(SendFailure::Lost(failure.into_error())),
             };
-            lease = self.fresh().await?;
+            lease = match self.fresh().await {
+                Ok(lease) => lease,
+                Err(_) if attempts.may_have_run() => return Err(SendFailure::Lost(failure.into_error())),
+                Err(error) => return Err(error.into()),
+            };
         }
     }
 

@@ -1,5 +1,6 @@
 //! HTTPS: who may speak at all, and to which part of the hub. Everything ambiguous is refused before it has a meaning.
 
+mod entrance;
 mod framing;
 mod last_words;
 mod strict;
@@ -17,12 +18,12 @@ use time::OffsetDateTime;
 use tokio::{
     io::BufWriter,
     net::{TcpListener, TcpStream},
-    time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 pub(super) use self::last_words::OpenRequest;
 use self::{
+    entrance::Entrance,
     framing::{MAX_HEAD, MAX_HEADERS, Violation},
     last_words::{Farewell, Speaking},
     strict::{Strict, Verdict},
@@ -41,7 +42,7 @@ use crate::{
 
 /// Takes connections until the hub drains.
 pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
-    let acceptor = TlsAcceptor::from(tls);
+    let entrance = Entrance::new(TlsAcceptor::from(tls));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -50,7 +51,7 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls:
         };
         match accepted {
             Ok((tcp, peer)) => {
-                hub.tasks.spawn(connection(hub.clone(), acceptor.clone(), tcp, Source::from(peer.ip())));
+                hub.tasks.spawn(connection(hub.clone(), entrance.clone(), tcp, Source::from(peer.ip())));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: connections that end will free some.
@@ -61,9 +62,9 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls:
     }
 }
 
-async fn connection(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, source: Source) {
+async fn connection(hub: Arc<Hub>, entrance: Entrance, tcp: TcpStream, source: Source) {
     let _ = tcp.set_nodelay(true);
-    let Ok(Ok(tls)) = timeout(defaults::REQUEST_HEAD, acceptor.accept(tcp)).await else { return };
+    let Some(tls) = entrance.pass(tcp).await else { return };
     let (_, state) = tls.get_ref();
     let sni = state.server_name().map(str::to_owned);
     if state.alpn_protocol() == Some(b"h2") {

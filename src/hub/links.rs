@@ -1,5 +1,7 @@
 //! Which cluster is reachable, and by which link. Knows nothing of HTTP.
 
+mod moorings;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -10,6 +12,7 @@ use std::{
 
 use time::OffsetDateTime;
 
+pub(crate) use self::moorings::Moorings;
 use super::proxy::{Reader, relieve};
 use crate::{
     defaults,
@@ -55,8 +58,7 @@ pub(super) struct Offline {
 
 #[derive(Debug, Default)]
 struct Cluster {
-    /// Oldest first: the newest serves, an older one steps in when it ends.
-    live: Vec<Arc<ClusterLink>>,
+    live: Moorings<Arc<ClusterLink>>,
     last_seen: Option<OffsetDateTime>,
     end: Option<LinkEnd>,
 }
@@ -87,7 +89,7 @@ impl Links {
             readers: Mutex::default(),
             next_reader: AtomicU64::new(0),
         });
-        self.lock().entry(cluster).or_default().live.push(link.clone());
+        self.lock().entry(cluster).or_default().live.moor(generation, link.clone());
         link
     }
 
@@ -95,7 +97,7 @@ impl Links {
     pub(super) fn unregister(&self, link: &ClusterLink, end: LinkEnd, now: OffsetDateTime) {
         let mut clusters = self.lock();
         if let Some(cluster) = clusters.get_mut(link.peer.cluster()) {
-            cluster.live.retain(|l| l.generation != link.generation);
+            cluster.live.unmoor(link.generation);
             // Of a silent peer the last sign of life was that long ago.
             cluster.last_seen = Some(if end == LinkEnd::Silent { now - defaults::LINK_IDLE } else { now });
             cluster.end = Some(end);
@@ -109,10 +111,9 @@ impl Links {
     pub(super) fn of(&self, cluster: &ClusterUid) -> Result<Arc<ClusterLink>, Offline> {
         let clusters = self.lock();
         let Some(cluster) = clusters.get(cluster) else { return Err(Offline { last_seen: None, end: None }) };
-        let alive = cluster.live.iter().rev().find(|l| l.link.end().is_none());
-        alive.cloned().ok_or_else(|| {
+        cluster.live.serving(|l| l.link.end().is_none()).cloned().ok_or_else(|| {
             // A link that just ended may not be taken out yet.
-            let ended = cluster.live.last().and_then(|l| l.link.end());
+            let ended = cluster.live.newest().and_then(|l| l.link.end());
             let last_seen = if ended.is_some() { Some(OffsetDateTime::now_utc()) } else { cluster.last_seen };
             Offline { last_seen, end: ended.or_else(|| cluster.end.clone()) }
         })
@@ -120,12 +121,12 @@ impl Links {
 
     /// Every link of a cluster.
     pub(super) fn all_of(&self, cluster: &ClusterUid) -> Vec<Arc<ClusterLink>> {
-        self.lock().get(cluster).map_or_else(Vec::new, |c| c.live.clone())
+        self.lock().get(cluster).map_or_else(Vec::new, |c| c.live.all().cloned().collect())
     }
 
     /// Every link.
     pub(super) fn all(&self) -> Vec<Arc<ClusterLink>> {
-        self.lock().values().flat_map(|c| c.live.iter().cloned()).collect()
+        self.lock().values().flat_map(|c| c.live.all().cloned()).collect()
     }
 
     /// Forgets a cluster that was removed.

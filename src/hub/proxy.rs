@@ -46,6 +46,15 @@ use crate::{
     },
 };
 
+/// What the simulation of the rules uses.
+#[cfg(test)]
+pub(super) mod rules {
+    pub(crate) use super::{
+        body::Next,
+        failure::{Asked, Awaited, Failed},
+    };
+}
+
 /// What the gateway knows about the caller.
 pub(super) struct Caller {
     /// Who it is.

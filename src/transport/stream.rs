@@ -11,8 +11,8 @@ use tokio_util::io::poll_read_buf;
 
 use super::LinkEnd;
 use crate::wire::{
-    CodecError, Decoder, Direction, Frame, FrameKind, MAX_PAYLOAD, OpenDecoder, Rules, RulesError, StreamCode,
-    encode_open, frame_header, generated::Open,
+    CodecError, Direction, Frame, FrameKind, MAX_PAYLOAD, OpenDecoder, Received, Reception, ReceptionError, Rules,
+    RulesError, StreamCode, encode_open, frame_header, generated::Open,
 };
 
 /// How much of a stream is read at once when little comes, bytes. What an idle watch costs.
@@ -68,6 +68,15 @@ pub enum RecvError {
     /// The stream was already closed here.
     #[error("stream is closed")]
     Closed,
+}
+
+impl From<ReceptionError> for RecvError {
+    fn from(error: ReceptionError) -> Self {
+        match error {
+            ReceptionError::Codec(error) => Self::Codec(error),
+            ReceptionError::Rules(error) => Self::Rules(error),
+        }
+    }
 }
 
 impl From<WriteError> for SendError {
@@ -247,8 +256,7 @@ impl Drop for SendHalf {
 pub struct RecvHalf {
     stream: RecvStream,
     buf: BytesMut,
-    decoder: Decoder,
-    rules: Rules,
+    reception: Reception,
     read_size: usize,
     finished: bool,
 }
@@ -258,8 +266,7 @@ impl RecvHalf {
         Self {
             stream,
             buf: BytesMut::new(),
-            decoder: Decoder::default(),
-            rules: Rules::new(direction),
+            reception: Reception::new(direction),
             read_size: SMALL_READ,
             finished: false,
         }
@@ -278,7 +285,7 @@ impl RecvHalf {
     }
 
     pub(super) fn set_direction(&mut self, direction: Direction) {
-        self.rules = Rules::new(direction);
+        self.reception = Reception::new(direction);
     }
 
     /// The next frame; `None` after the clean end. END and the finish of the stream are one here.
@@ -287,20 +294,17 @@ impl RecvHalf {
     /// When the stream was cut, ended without END, or broke the contract.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, RecvError>> {
         loop {
-            if self.rules.closed() {
-                // Usually the finish came with END: taking it spares the peer a STOP_SENDING.
+            let received = self.reception.take(&mut self.buf)?;
+            if self.reception.closed() && !matches!(received, Received::Frame(_)) {
+                // Usually the finish came with the last frame: taking it spares the peer a STOP_SENDING.
                 let _ = self.poll_fill(cx);
-                return Poll::Ready(Ok(None));
             }
-            if let Some(frame) = self.decoder.decode(&mut self.buf)? {
-                self.rules.accept(frame.kind())?;
-                if frame != Frame::End {
-                    return Poll::Ready(Ok(Some(frame)));
-                }
-                continue;
-            }
-            if !ready!(self.poll_fill(cx))? {
-                return Poll::Ready(Err(RecvError::Unfinished));
+            match received {
+                Received::Frame(frame) => return Poll::Ready(Ok(Some(frame))),
+                Received::End => return Poll::Ready(Ok(None)),
+                Received::Failed => return Poll::Ready(Err(RecvError::Closed)),
+                Received::More if ready!(self.poll_fill(cx))? => {}
+                Received::More => return Poll::Ready(Err(RecvError::Unfinished)),
             }
         }
     }

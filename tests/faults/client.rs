@@ -1,21 +1,19 @@
 //! A client of the hub that does exactly what it is told: HTTP/1.1 or HTTP/2, no retries, no pool.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::task::TaskTracker;
-
-use super::fleet::Fleet;
 
 /// Where the hub is, and who we are there.
 #[derive(Clone)]
@@ -35,16 +33,13 @@ pub(crate) struct Answer {
 }
 
 impl HubClient {
-    /// With the token of the quickstart's people.
-    pub(crate) fn new(fleet: &Fleet) -> Result<Self> {
-        let client: Value = serde_json::from_str(&std::fs::read_to_string(fleet.file("client.yaml"))?)?;
+    /// Of the hub at `address`, which the CA in that file vouches for.
+    pub(crate) fn of(address: SocketAddr, token: &str, ca: &Path) -> Result<Self> {
         let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(fleet.file("hub/hub-ca.pem"))? {
+        for certificate in CertificateDer::pem_file_iter(ca)? {
             roots.add(certificate?)?;
         }
-        let address = fleet.environment.url().trim_start_matches("https://").parse()?;
-        let token = client["token"].as_str().context("client.yaml has no token")?.to_owned();
-        Ok(Self { address, token, roots: Arc::new(roots), tasks: TaskTracker::new() })
+        Ok(Self { address, token: token.to_owned(), roots: Arc::new(roots), tasks: TaskTracker::new() })
     }
 
     /// The same from another place: through whatever listens there.

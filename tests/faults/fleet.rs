@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::Arguments;
+use super::client::HubClient;
 use super::cluster::Options;
 pub(crate) use super::environment::Part;
 use super::environment::{Environment, Way};
@@ -140,6 +141,16 @@ impl Fleet {
     /// A new file's path.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.environment.file(name)
+    }
+}
+
+impl HubClient {
+    /// With the token of the quickstart's people.
+    pub(crate) fn new(fleet: &Fleet) -> Result<Self> {
+        let client: Value = serde_json::from_str(&fs::read_to_string(fleet.file("client.yaml"))?)?;
+        let token = client["token"].as_str().context("client.yaml has no token")?;
+        let address = fleet.environment.url().trim_start_matches("https://").parse()?;
+        Self::of(address, token, &fleet.file("hub/hub-ca.pem"))
     }
 }
 

@@ -17,7 +17,7 @@ use super::relay;
 use super::way::{Protocol, Way};
 use super::{Arguments, say};
 use crate::cluster::{ControlPlane, Options, Process, write_private};
-use crate::environment::{Environment, Part};
+use crate::environment::{Environment, Part, straight};
 use crate::janitor::Workspace;
 use crate::member::ADMIN_GROUP;
 
@@ -213,11 +213,11 @@ fn start_main(arguments: &Arguments, dir: &Path, token: &str) -> Result<Environm
         options.extra_args.push(format!("--token-auth-file={}", tokens.display()));
         options
     };
-    Environment::start_with(&environment(1, &arguments.program), &adapt)
+    Environment::start_with(&environment(1, &arguments.program), &adapt, &mut straight)
 }
 
 fn start_agent(hub: &Environment, cluster: &str, kubeconfig: &Path, dir: &Path, name: &str) -> Result<Process> {
-    Process::spawn(name, hub.agent_for(cluster, kubeconfig)?, dir)
+    Process::spawn(name, hub.agent_for(cluster, kubeconfig, hub.url())?, dir)
 }
 
 fn roadstead_target(name: &str, hub: &Environment, api_agent: Watched, origin_agent: &Process) -> Result<Target> {

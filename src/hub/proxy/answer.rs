@@ -13,16 +13,13 @@ use super::{
     ClusterLink, Hub, Judged, ProxyBody, Upload,
     body::LinkBody,
     cut::Cut,
-    failure::{Failed, Hop},
+    failure::{Awaited, Failed, Hop},
     reader::Reader,
 };
 use crate::{
     k8s::{RecordTracker, ResponseContext, Status, sanitise_response, warning},
     transport::RecvHalf,
-    wire::{
-        Frame,
-        generated::{Failure, ResponseHead},
-    },
+    wire::generated::ResponseHead,
 };
 
 /// The most headers of an answer: far above what any API server sends, and few enough for any client.
@@ -37,19 +34,10 @@ pub(super) struct Answered {
 
 /// Waits for the head of the answer.
 pub(super) async fn await_head(mut recv: RecvHalf) -> Result<Answered, Failed> {
-    let mut dispatched = false;
+    let mut awaited = Awaited::default();
     loop {
-        match recv.frame().await {
-            Ok(Some(Frame::Dispatched)) => dispatched = true,
-            Ok(Some(Frame::Head(bytes))) => return decode(bytes, recv),
-            Ok(Some(Frame::Error(bytes))) => {
-                let mut failure = Failure::decode(bytes).unwrap_or_default();
-                // The agent cannot take back what it said.
-                failure.dispatched |= dispatched;
-                return Err(Failed::told(failure));
-            }
-            Ok(_) => return Err(Failed::invalid(Hop::Agent, "the agent's answer has no head")),
-            Err(error) => return Err(Failed::lost(Hop::Link, error.to_string())),
+        if let Some(head) = awaited.hear(recv.frame().await)? {
+            return decode(head, recv);
         }
     }
 }

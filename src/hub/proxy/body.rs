@@ -25,6 +25,7 @@ use crate::{
         said::{MESSAGE, shown},
     },
     k8s::{Reason, RecordTracker, Status, error_event},
+    transport::RecvError,
     wire::{self, generated::Failure},
 };
 
@@ -62,6 +63,34 @@ pub(super) struct LinkBody {
     pub(super) log: Option<bool>,
     /// The end of an answer whose last words are on their way.
     pub(super) ending: Option<(Pin<Box<Sleep>>, Truncated)>,
+}
+
+/// What a frame of an answer's body means to the client.
+pub(crate) enum Next {
+    /// More of it.
+    Data(Bytes),
+    /// Nothing that the client sees.
+    Nothing,
+    /// It is whole.
+    End,
+    /// It is not, and never will be.
+    Cut(Hop, String),
+}
+
+impl Next {
+    /// Of what came over the link. Only the clean end of the stream is an end.
+    pub(crate) fn of(came: Result<Option<wire::Frame>, RecvError>) -> Self {
+        match came {
+            Ok(Some(wire::Frame::Data(bytes))) => Self::Data(bytes),
+            Ok(Some(wire::Frame::Error(bytes))) => {
+                let failure = Failure::decode(bytes).unwrap_or_default();
+                Self::Cut(Failed::hop_of(&failure), shown(&failure.message, MESSAGE))
+            }
+            Ok(Some(_)) => Self::Nothing,
+            Ok(None) => Self::End,
+            Err(error) => Self::Cut(Hop::Link, error.to_string()),
+        }
+    }
 }
 
 impl ProxyBody {
@@ -139,8 +168,8 @@ impl LinkBody {
                 return self.fail(Hop::Hub, message.to_owned());
             }
         };
-        match read {
-            Ok(Some(wire::Frame::Data(bytes))) => {
+        match Next::of(read) {
+            Next::Data(bytes) => {
                 self.hub.metrics.bytes(Toward::Client, bytes.len());
                 if let Some(watch) = &mut self.watch {
                     watch.feed(&bytes);
@@ -150,20 +179,16 @@ impl LinkBody {
                 }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Ok(Some(wire::Frame::Error(bytes))) => {
-                let failure = Failure::decode(bytes).unwrap_or_default();
-                self.fail(Failed::hop_of(&failure), shown(&failure.message, MESSAGE))
-            }
-            Ok(Some(_)) => {
+            Next::Nothing => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Ok(None) => {
+            Next::End => {
                 self.reader.close();
                 self.upload = None;
                 Poll::Ready(None)
             }
-            Err(error) => self.fail(Hop::Link, error.to_string()),
+            Next::Cut(hop, message) => self.fail(hop, message),
         }
     }
 

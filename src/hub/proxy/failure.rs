@@ -1,19 +1,24 @@
 //! What failed, at which hop, and what the client may be promised: `Retry-After` says "not executed", so it is given only
 //! where that is certain or where running twice does no harm.
 
+use bytes::Bytes;
 use http::Response;
+use prost::Message;
 
 use super::{Judged, ProxyBody};
 use crate::{
     hub::said::{MESSAGE, shown},
     k8s::{Reason, Status},
-    transport::OpenError,
-    wire::generated::{Failure, FailureCode},
+    transport::{OpenError, RecvError},
+    wire::{
+        Frame,
+        generated::{Failure, FailureCode},
+    },
 };
 
 /// Where on its way a request failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Hop {
+pub(crate) enum Hop {
     /// In the hub.
     Hub,
     /// Between hub and agent.
@@ -44,9 +49,54 @@ enum Run {
     Unknown,
 }
 
+/// What the promise to the client hangs on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// For the message.
+    pub(crate) cluster: &'a str,
+    /// For the message.
+    pub(crate) request_id: &'a str,
+    /// It changes nothing, so it may run twice.
+    pub(crate) repeatable: bool,
+    /// kubectl repeats it by itself.
+    pub(crate) discovery: bool,
+}
+
+/// A stream whose answer has not begun, and what the agent said on it.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited {
+    dispatched: bool,
+}
+
+impl Awaited {
+    /// Takes what came: the answer's head, or nothing yet.
+    ///
+    /// # Errors
+    /// When no head can come any more.
+    pub(crate) fn hear(&mut self, came: Result<Option<Frame>, RecvError>) -> Result<Option<Bytes>, Failed> {
+        match came {
+            Ok(Some(Frame::Dispatched)) => {
+                self.dispatched = true;
+                Ok(None)
+            }
+            Ok(Some(Frame::Head(bytes))) => Ok(Some(bytes)),
+            Ok(Some(Frame::Error(bytes))) => {
+                // What cannot be read promises nothing.
+                let unreadable = Failure { dispatched: true, ..Failure::default() };
+                let mut failure = Failure::decode(bytes).unwrap_or(unreadable);
+                // The agent cannot take back what it said.
+                failure.dispatched |= self.dispatched;
+                Err(Failed::told(failure))
+            }
+            Ok(_) => Err(Failed::invalid(Hop::Agent, "the agent's answer has no head")),
+            Err(error) => Err(Failed::lost(Hop::Link, error.to_string())),
+        }
+    }
+}
+
 /// A request that failed before its answer began.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     reason: Reason,
     hop: Hop,
     run: Run,
@@ -55,7 +105,7 @@ pub(super) struct Failed {
 
 impl Failed {
     /// The stream could not even be opened.
-    pub(super) fn not_sent(error: OpenError) -> Self {
+    pub(crate) fn not_sent(error: OpenError) -> Self {
         let reason = match error {
             OpenError::NoRoom => Reason::TooManyRequests,
             OpenError::Lost(_) => Reason::ServiceUnavailable,
@@ -76,7 +126,7 @@ impl Failed {
     }
 
     /// No head in time.
-    pub(super) fn late() -> Self {
+    pub(crate) fn late() -> Self {
         let message = format!("no answer within {} s", crate::defaults::RESPONSE_HEAD.as_secs());
         Self { reason: Reason::Timeout, hop: Hop::ApiServer, run: Run::Unknown, message }
     }
@@ -87,7 +137,7 @@ impl Failed {
     }
 
     /// What the agent says.
-    pub(super) fn told(failure: Failure) -> Self {
+    fn told(failure: Failure) -> Self {
         let (reason, hop) = meaning(failure.code());
         let run = if failure.dispatched { Run::Unknown } else { Run::No };
         Self { reason, hop, run, message: shown(&failure.message, MESSAGE) }
@@ -100,19 +150,29 @@ impl Failed {
 
     /// What the client is told.
     pub(super) fn status(self, judged: &Judged) -> Status {
-        let cluster = &judged.cluster.name;
+        self.answer(&Asked {
+            cluster: &judged.cluster.name,
+            request_id: &judged.request_id,
+            repeatable: judged.repeatable,
+            discovery: judged.discovery,
+        })
+    }
+
+    /// The same, of what matters of a request.
+    pub(crate) fn answer(self, asked: &Asked<'_>) -> Status {
+        let cluster = asked.cluster;
         // A request that only reads may run twice; one that may have run and writes must not.
         let again = match (self.run, self.reason) {
             (_, Reason::Forbidden | Reason::HeadTooLarge | Reason::Timeout) => None,
             (Run::No, _) => Some(1),
-            (Run::Unknown, _) if judged.repeatable => Some(1),
+            (Run::Unknown, _) if asked.repeatable => Some(1),
             (Run::Unknown, _) => None,
         };
         let reason = match self.reason {
             Reason::BadGateway if again.is_some() => Reason::ServiceUnavailable,
             reason => reason,
         };
-        let outcome = match (self.run, judged.repeatable) {
+        let outcome = match (self.run, asked.repeatable) {
             (Run::No, _) => "it was not executed",
             (Run::Unknown, true) => "it can be sent again",
             (Run::Unknown, false) => "it may have been executed: look before you send it again",
@@ -121,9 +181,9 @@ impl Failed {
             "cluster {cluster:?}: request failed at the {}: {}; {outcome} (request {})",
             self.hop.as_str(),
             self.message,
-            judged.request_id
+            asked.request_id
         );
-        Status::new(reason, message).with_retry_after(again.filter(|_| !judged.discovery))
+        Status::new(reason, message).with_retry_after(again.filter(|_| !asked.discovery))
     }
 }
 
