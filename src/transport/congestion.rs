@@ -122,6 +122,7 @@ impl Losses {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "quinn's clock; a start, from which tests count on")]
 mod tests {
     use super::*;
 
