@@ -17,7 +17,7 @@ use super::{
 use crate::{
     defaults,
     identity::KeyPair,
-    transport::{Link, LinkEnd, OpenError, Priority, RecvError, RecvHalf, SendError, SendHalf},
+    transport::{Heard, Link, LinkEnd, OpenError, Priority, RecvError, RecvHalf, SendError, SendHalf},
     wire::{
         CloseCode, Frame, FrameKind,
         generated::{Control, ControlMessage, Hello, RenewRequest, Welcome, control_message::Body, open::Kind},
@@ -48,6 +48,7 @@ pub(super) struct Live {
     pub(super) welcome: Welcome,
     send: SendHalf,
     recv: RecvHalf,
+    heard: Heard,
     streams: TaskTracker,
 }
 
@@ -78,7 +79,7 @@ impl Live {
         send.set_priority(Priority::Control);
         say(&mut send, Body::Hello(hello)).await?;
         let Some(Body::Welcome(welcome)) = message(recv.frame().await?) else { return Err(HelloError::Welcome) };
-        Ok(Self { link, welcome, send, recv, streams: TaskTracker::new() })
+        Ok(Self { link, welcome, send, recv, heard: Heard::default(), streams: TaskTracker::new() })
     }
 
     /// Serves the hub until something must be done. `renew_at` says when a new certificate is due.
@@ -94,7 +95,7 @@ impl Live {
             let wait = Duration::try_from(due - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO);
             tokio::select! {
                 biased;
-                end = self.link.closed() => return Event::Ended(end),
+                end = self.link.closed_or_deaf(&mut self.heard) => return Event::Ended(end),
                 incoming = self.link.accept() => match incoming {
                     Ok(incoming) => {
                         let upstream = upstream.clone();
