@@ -39,6 +39,13 @@ pub const LINK_IDLE: Duration = Duration::from_secs(15);
 /// asks its API server's version and dials. 10,000 agents cost the hub ≈ 11 % of a core.
 pub const LINK_KEEP_ALIVE: Duration = Duration::from_secs(3);
 
+/// An agent that heard nothing for this long closes the link: below [`LINK_IDLE`], after which nobody could be told any more, and four
+/// keep-alives, so that three may be lost.
+pub const LINK_DEAF: Duration = Duration::from_secs(13);
+
+/// How often the agent looks whether it heard anything.
+pub const LINK_LISTEN: Duration = Duration::from_secs(1);
+
 /// First guess of a round trip, before one is measured. Only for loss in handshakes.
 pub const LINK_INITIAL_RTT: Duration = Duration::from_millis(100);
 

@@ -12,7 +12,7 @@ mod stream;
 pub use self::{
     config::{RestartKeys, agent_transport, hub_transport},
     endpoint::{BindError, DialError, Dialer, Handshake, HandshakeError, Listener, udp_socket},
-    link::{AcceptError, IncomingStream, Link, LinkEnd, LinkStats, OpenError},
+    link::{AcceptError, Heard, IncomingStream, Link, LinkEnd, LinkStats, OpenError},
     stream::{Priority, RecvError, RecvHalf, SendError, SendHalf},
 };
 

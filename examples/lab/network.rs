@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use relay::Relay;
-use rules::{Direction, Rules};
+use rules::Direction;
 
 /// Options of `lab network`.
 #[derive(clap::Args, Debug)]
@@ -37,13 +37,13 @@ pub(crate) struct Arguments {
     listen: SocketAddr,
     /// Both ways, such as: loss=1% delay=20ms jitter=2ms rate=100mbit queue=50ms reorder=1% duplicate=1% mtu=1280 hole=on
     #[arg(long, value_name = "RULES", default_value = "")]
-    both: Rules,
+    both: String,
     /// From agents to the hub, instead of --both.
     #[arg(long, value_name = "RULES")]
-    up: Option<Rules>,
+    up: Option<String>,
     /// From the hub to agents, instead of --both.
     #[arg(long, value_name = "RULES")]
-    down: Option<Rules>,
+    down: Option<String>,
     /// What chance begins with: the same seed and the same traffic, the same losses.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -61,8 +61,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let towards = arguments.towards.context("--towards is missing")?;
     let relay = Relay::start(arguments.listen, towards, arguments.seed)?;
-    relay.set(Direction::Up, arguments.up.unwrap_or(arguments.both))?;
-    relay.set(Direction::Down, arguments.down.unwrap_or(arguments.both))?;
+    relay.set(Direction::Up, arguments.up.as_ref().unwrap_or(&arguments.both).parse()?)?;
+    relay.set(Direction::Down, arguments.down.as_ref().unwrap_or(&arguments.both).parse()?)?;
     println!("listens at {}; on stdin: {WORDS}; ends when stdin does", relay.address());
     for line in std::io::stdin().lock().lines() {
         match obey(&relay, line?.trim()) {

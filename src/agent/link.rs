@@ -18,7 +18,7 @@ use super::{
 use crate::{
     defaults,
     identity::KeyPair,
-    transport::{Link, LinkEnd, OpenError, Priority, RecvError, RecvHalf, SendError, SendHalf},
+    transport::{Heard, Link, LinkEnd, OpenError, Priority, RecvError, RecvHalf, SendError, SendHalf},
     wire::{
         CloseCode, Frame, FrameKind, RENEW,
         generated::{
@@ -49,6 +49,7 @@ pub(super) struct Live {
     pub(super) welcome: Welcome,
     send: SendHalf,
     recv: RecvHalf,
+    heard: Heard,
     streams: TaskTracker,
 }
 
@@ -79,7 +80,7 @@ impl Live {
         send.set_priority(Priority::Control);
         say(&mut send, Body::Hello(hello)).await?;
         let Some(Body::Welcome(welcome)) = message(recv.frame().await?) else { return Err(HelloError::Welcome) };
-        Ok(Self { link, welcome, send, recv, streams: TaskTracker::new() })
+        Ok(Self { link, welcome, send, recv, heard: Heard::default(), streams: TaskTracker::new() })
     }
 
     /// Whether the hub agreed to renew certificates on this link.
@@ -133,7 +134,7 @@ impl Live {
         loop {
             tokio::select! {
                 biased;
-                end = self.link.closed() => return Told::Event(Event::Ended(end)),
+                end = self.link.closed_or_deaf(&mut self.heard) => return Told::Event(Event::Ended(end)),
                 incoming = self.link.accept() => match incoming {
                     Ok(incoming) => {
                         let upstream = upstream.clone();

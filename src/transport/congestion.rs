@@ -131,7 +131,7 @@ mod tests {
 
     /// How many of the losses among `packets`, one of `one_of`, count as congestion; each is noticed a round trip after it left.
     fn counted(packets: u32, one_of: u32, round_trip: Duration) -> u32 {
-        let (mut losses, mut counted, mut sent) = (Losses::default(), 0, Instant::now());
+        let (mut losses, mut counted, mut sent) = (Losses::default(), 0, tokio::time::Instant::now().into_std());
         for number in 1..=packets {
             sent += Duration::from_micros(100);
             if number.is_multiple_of(one_of) {
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_routers_mark_counts_always() {
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         assert!(Losses::default().mean_congestion(now + SHORTEST, now, 0));
     }
 }

@@ -66,6 +66,14 @@ impl SmallDisk {
 }
 
 pub(super) fn disk(world: &mut World) -> Result<Outcome> {
+    let outcome = full_disk(world);
+    // The hub's own data again: what was changed on the small disk is gone with it.
+    world.fleet.environment.start_again(Part::Hub)?;
+    world.fleet.environment.wait_listening()?;
+    outcome
+}
+
+fn full_disk(world: &mut World) -> Result<Outcome> {
     world.fleet.environment.ask_to_end(Part::Hub, Duration::from_secs(30));
     let small = match SmallDisk::with_copy_of(&world.fleet.file("hub"), world) {
         Ok(small) => small,
@@ -179,7 +187,7 @@ pub(super) fn hub_descriptors(world: &mut World) -> Result<Outcome> {
 
 pub(super) fn agent_descriptors(world: &mut World) -> Result<Outcome> {
     /// More than the agent may have connections.
-    const WATCHES: usize = 30;
+    const WATCHES: usize = 120;
     let pid = world.fleet.environment.pid(EDGE_1);
     let (client, normal) = (world.client()?, unlimited(pid)?);
     limit(pid, descriptors(pid)? + 8)?;

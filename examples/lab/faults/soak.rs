@@ -13,18 +13,19 @@ use super::world::World;
 use crate::network::rules::{Direction, Rules};
 
 const RATE: u64 = 200;
+const PARTS: [Part; 2] = [Part::Hub, EDGE_1];
 /// From one fault to the next, at least; at most twice that.
 const BETWEEN: Duration = Duration::from_secs(4);
 /// Before what is left is counted: a silent link's end, and idle connections to the API server.
 const QUIET: Duration = Duration::from_secs(20);
-/// More than these is a leak.
+/// More than these, from the middle of the soak to its end, is a leak.
 const DESCRIPTORS: usize = 80;
 const KILOBYTES: u64 = 64 << 10;
 
 pub(super) fn soak(world: &mut World) -> Result<Outcome> {
     let length = Duration::from_secs(if world.quick { 45 } else { 30 * 60 });
     let mut noise = Noise(world.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let before = [Part::Hub, EDGE_1].map(|part| world.fleet.environment.pid(part)).map(taken);
+    let mut before = None;
     let load = Load::start(world, RATE)?;
     let (started, mut faults) = (Instant::now(), Vec::new());
     while started.elapsed() < length {
@@ -33,14 +34,18 @@ pub(super) fn soak(world: &mut World) -> Result<Outcome> {
         faults.push(name);
         std::thread::sleep(BETWEEN + Duration::from_millis(noise.below(4_000)));
         world.relay.set_both(Rules::default())?;
+        if before.is_none() && started.elapsed() > length / 2 {
+            before = Some(PARTS.map(|part| taken(world.fleet.environment.pid(part))));
+        }
     }
+    let before = before.context("the soak has no middle")?;
     world.mend()?;
     load.wait_right(RATE, Duration::from_secs(60)).context("after the last fault")?;
     let judged = load.judge(world)?;
     std::thread::sleep(QUIET);
     let streams = world.fleet.metric("roadstead_streams")?;
     let mut leaks = Vec::new();
-    for (part, before) in [Part::Hub, EDGE_1].into_iter().zip(before) {
+    for (part, before) in PARTS.into_iter().zip(before) {
         let ((files, memory), (files_before, memory_before)) = (taken(world.fleet.environment.pid(part))?, before?);
         leaks.push(format!(
             "{part:?}: {files_before} → {files} descriptors, {} → {} MB",
