@@ -173,7 +173,10 @@ impl Judged {
             self.twice,
             self.lost,
             self.lies,
-            wrong.first().map_or_else(String::new, |first| format!(" (first wrong: {first})"))
+            match (wrong.first(), wrong.last()) {
+                (Some(first), Some(last)) => format!(" (first: {first}; last: {last})"),
+                _ => String::new(),
+            }
         )
     }
 }
@@ -203,6 +206,7 @@ async fn drive(shared: &Arc<Shared>, rate: u64, mut noise: Noise, stop: &Cancell
     let tasks = TaskTracker::new();
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / rate.max(1)));
+    let started = Instant::now();
     let mut number = 0;
     loop {
         tokio::select! {
@@ -219,8 +223,14 @@ async fn drive(shared: &Arc<Shared>, rate: u64, mut noise: Noise, stop: &Cancell
         let which = noise.below(FIXED as u64) as usize;
         tasks.spawn(async move {
             let _permit = permit;
+            let begun = Instant::now();
             let asked = tokio::time::timeout(ANSWER_WITHIN, ask(&shared, number, kind, which)).await;
-            let ended = asked.unwrap_or_else(|_| Ended::Wrong(format!("no answer within {ANSWER_WITHIN:?}")));
+            let late = |_| {
+                let what = ["change", "list"].get(kind as usize).unwrap_or(&"read");
+                let at = begun.saturating_duration_since(started).as_secs_f32();
+                Ended::Wrong(format!("no answer within {ANSWER_WITHIN:?} to a {what} of second {at:.1}"))
+            };
+            let ended = asked.unwrap_or_else(late);
             ended.note(&shared, (kind == 0).then_some(number));
         });
     }

@@ -85,7 +85,8 @@ fn fault(world: &mut World, noise: &mut Noise) -> Result<&'static str> {
         3 => {
             relay.set_both(Rules { loss: 0.05, reorder: 0.02, duplicate: 0.02, ..Rules::default() }).map(|()| "loss")?
         }
-        4 => relay.set_both("delay=60ms jitter=30ms rate=20mbit".parse()?).map(|()| "slow path")?,
+        // Not slower than the load, which would only measure the load.
+        4 => relay.set_both("delay=60ms jitter=30ms rate=100mbit".parse()?).map(|()| "slow path")?,
         5 => relay.set_both(Rules { mtu: Some(1_280), ..Rules::default() }).map(|()| "mtu")?,
         6 => {
             environment.start_again(EDGE_1)?;
