@@ -84,16 +84,12 @@ impl Bench {
         targets.push(ours);
         targets.extend(slow);
         let mut others = Vec::new();
-        for program in &arguments.roadstead {
-            let name = format!("roadstead:{}", others.len() + 2);
-            say(&format!("{name} is {}", program.display()));
-            let hub = Environment::start(&environment(0, program))?;
-            let api_config = main.file("agent-edge-1.kubeconfig");
-            let api = start_agent(&hub, "edge-1", &api_config, dir, &format!("{name}-agent"))?;
-            let origin = start_agent(&hub, "origin", &servers.origin_config, dir, &format!("{name}-agent-origin"))?;
-            targets.push(roadstead_target(&name, &hub, Watched::new("agent", api.pid()), &origin)?);
-            tunnels.extend([api, origin]);
+        for (number, program) in arguments.roadstead.iter().enumerate() {
+            let configs = (main.file("agent-edge-1.kubeconfig"), servers.origin_config.clone());
+            let (hub, agents, target) = start_another(program, number + 2, dir, configs)?;
             others.push(hub);
+            tunnels.extend(agents);
+            targets.push(target);
         }
         for (number, file) in arguments.target.iter().enumerate() {
             let added = other::target(file, number, dir, &servers.variables());
@@ -218,6 +214,22 @@ fn start_main(arguments: &Arguments, dir: &Path, token: &str) -> Result<Environm
 
 fn start_agent(hub: &Environment, cluster: &str, kubeconfig: &Path, dir: &Path, name: &str) -> Result<Process> {
     Process::spawn(name, hub.agent_for(cluster, kubeconfig, hub.url())?, dir)
+}
+
+/// Another build, with a hub and agents of its own before the same servers.
+fn start_another(
+    program: &Path,
+    number: usize,
+    dir: &Path,
+    (api, origin): (PathBuf, PathBuf),
+) -> Result<(Environment, [Process; 2], Target)> {
+    let name = format!("roadstead:{number}");
+    say(&format!("{name} is {}", program.display()));
+    let hub = Environment::start(&environment(0, program))?;
+    let api = start_agent(&hub, "edge-1", &api, dir, &format!("{name}-agent"))?;
+    let origin = start_agent(&hub, "origin", &origin, dir, &format!("{name}-agent-origin"))?;
+    let target = roadstead_target(&name, &hub, Watched::new("agent", api.pid()), &origin)?;
+    Ok((hub, [api, origin], target))
 }
 
 fn roadstead_target(name: &str, hub: &Environment, api_agent: Watched, origin_agent: &Process) -> Result<Target> {

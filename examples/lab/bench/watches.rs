@@ -40,19 +40,8 @@ pub(crate) async fn run(way: &Way, (all, busy): (usize, usize), context: &Contex
     watches.set(Phase::Quiet);
     watches.take_sent();
     let memory = Usage::begin(&way.processes)?;
-    let mut connections: Vec<Connection> = Vec::new();
-    let mut running = JoinSet::new();
-    for number in 0..all {
-        if number % PER_CONNECTION == 0 {
-            connections.push(way.open(Protocol::H2).await?);
-        }
-        let kind = if number < busy { "busy" } else { "idle" };
-        let path = format!("/api/v1/namespaces/{kind}/configmaps?watch=true");
-        let connection = connections.last_mut().context("no connection")?;
-        let mut body = connection.begin(way.request(Protocol::H2, &path)?).await?;
-        timeout(END_WITHIN, body.frame()).await.context("a watch says nothing")?.context("a watch ended at once")??;
-        running.spawn(read(body, context.watches.clone()));
-    }
+    // The connections stay as long as their watches.
+    let (mut running, _connections) = open(way, (all, busy), watches).await?;
     sleep(SETTLE).await;
     let grown = memory.growth_now()?;
     let cpu = Usage::begin_again(&way.processes)?;
@@ -60,15 +49,7 @@ pub(crate) async fn run(way: &Way, (all, busy): (usize, usize), context: &Contex
     sleep(context.pace.warm + context.pace.time).await;
     watches.set(Phase::End);
     let used = cpu.cpu_seconds()?;
-    let mut seen = Seen { latency: histogram(), cut: 0, first_error: None };
-    let ended = timeout(END_WITHIN, async {
-        while let Some(one) = running.join_next().await {
-            seen.add(one?)?;
-        }
-        Ok::<_, anyhow::Error>(())
-    });
-    let late = ended.await.map_or_else(|_| Ok(true), |ended| ended.map(|()| false))?;
-    let left = running.len() as u64;
+    let seen = Seen::wait(&mut running).await?;
     let sent = watches.take_sent();
     let mut sample = Sample::default();
     sample.set_some("p50_ms", percentile_ms(&seen.latency, 50.0));
@@ -80,12 +61,51 @@ pub(crate) async fn run(way: &Way, (all, busy): (usize, usize), context: &Contex
         sample.set(&format!("{hop}_cpu_us_per_event"), used * 1e6 / seen.latency.len() as f64);
     }
     let missing = sent.saturating_sub(seen.latency.len());
-    let late = late.then(|| format!("{left} watches have not ended {END_WITHIN:?} after their last event"));
-    sample.add_errors(seen.cut + left + missing, seen.first_error.or(late));
+    sample.add_errors(seen.cut + missing, seen.first_error);
     Ok(sample)
 }
 
+type Running = JoinSet<Result<Histogram<u64>>>;
+
+/// Opens so many watches, of which so many will have events; each has said that it is there.
+async fn open(way: &Way, (all, busy): (usize, usize), watches: &Arc<Watches>) -> Result<(Running, Vec<Connection>)> {
+    let (mut connections, mut running) = (Vec::new(), JoinSet::new());
+    for number in 0..all {
+        if number % PER_CONNECTION == 0 {
+            connections.push(way.open(Protocol::H2).await?);
+        }
+        let kind = if number < busy { "busy" } else { "idle" };
+        let path = format!("/api/v1/namespaces/{kind}/configmaps?watch=true");
+        let connection = connections.last_mut().context("no connection")?;
+        let mut body = connection.begin(way.request(Protocol::H2, &path)?).await?;
+        timeout(END_WITHIN, body.frame()).await.context("a watch says nothing")?.context("a watch ended at once")??;
+        running.spawn(read(body, watches.clone()));
+    }
+    Ok((running, connections))
+}
+
 impl Seen {
+    /// Waits until all have ended; what has not in time counts as cut.
+    async fn wait(running: &mut Running) -> Result<Self> {
+        let mut this = Self { latency: histogram(), cut: 0, first_error: None };
+        let ended = timeout(END_WITHIN, async {
+            while let Some(one) = running.join_next().await {
+                this.add(one?)?;
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+        if let Ok(ended) = ended.await {
+            ended?;
+        }
+        let left = running.len();
+        if left > 0 {
+            this.cut += left as u64;
+            let late = format!("{left} watches have not ended {END_WITHIN:?} after their last event");
+            this.first_error.get_or_insert(late);
+        }
+        Ok(this)
+    }
+
     fn add(&mut self, one: Result<Histogram<u64>>) -> Result<()> {
         match one {
             Ok(latency) => self.latency.add(&latency).map_err(|error| anyhow::anyhow!("{error:?}"))?,
