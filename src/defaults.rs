@@ -36,7 +36,7 @@ pub const LINK_IDLE: Duration = Duration::from_secs(15);
 
 /// The agent sends something this often. Below the shortest NAT timeout (30 s), and short enough that an agent is back
 /// within 5 s of a hub that was killed and came back: its first packet is answered by a stateless reset, and then it waits,
-/// asks its API server's version and dials. 10,000 agents cost the hub ≈ 11 % of a core.
+/// asks its API server's version and dials. 10,000 agents cost the hub ≈ 13 % of a core (`lab fleet`).
 pub const LINK_KEEP_ALIVE: Duration = Duration::from_secs(3);
 
 /// An agent that heard nothing for this long closes the link: below [`LINK_IDLE`], after which nobody could be told any more, and four
@@ -122,7 +122,8 @@ pub const REQUEST_HEAD: Duration = Duration::from_secs(10);
 pub const RESPONSE_HEAD: Duration = Duration::from_secs(70);
 
 /// TLS handshakes of clients at once: enough to fill a core with them, few enough that each is done in a tenth of a second.
-/// Without a bound 10,000 agents that enrol at the same moment all wait longer than [`ENROL`], and nobody ever joins.
+/// Without a bound 10,000 agents that enrolled at the same moment, on a machine that was busy, all waited longer than [`ENROL`],
+/// tried again, and none ever joined.
 pub const TLS_TURNS: usize = 64;
 
 /// A handshake that takes longer does not count any more: its client is far away, or hostile. 64 of these a fifth of a second
@@ -235,10 +236,6 @@ pub const REDIAL_FIRST: Duration = Duration::from_millis(250);
 /// are left of a [`DIAL`] after its last packet, and the handshake. 10,000 of them are 6,000 attempts a second at most,
 /// which cost a hub that is down nothing.
 pub const REDIAL_LONGEST: Duration = Duration::from_millis(3_500);
-
-/// The longest such wait while the hub says that too many dial at once: 10,000 agents are then 1,300 attempts a second, which
-/// leaves even a hub on half a core time to take links, where [`REDIAL_LONGEST`] would keep it busy with refusals.
-pub const REDIAL_BUSY: Duration = Duration::from_secs(15);
 
 /// After a refusal that dialling again does not mend the agent waits this long: the operator must act.
 pub const REFUSED_WAIT: Duration = Duration::from_secs(60);

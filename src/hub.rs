@@ -29,15 +29,6 @@ pub use self::{
 };
 use crate::{access::Grants, identity::HubUrl};
 
-/// What the simulation of the rules uses.
-#[cfg(test)]
-pub(crate) mod rules {
-    pub(crate) use super::{
-        links::Moorings,
-        proxy::rules::{Asked, Awaited, Failed, Next},
-    };
-}
-
 /// One hub and everything that its parts share.
 struct Hub {
     public_url: HubUrl,
@@ -68,4 +59,13 @@ impl Hub {
     fn set_grants(&self, grants: Grants) {
         *self.grants.write().expect("no panic while it is held") = Arc::new(grants);
     }
+}
+
+/// What the simulation of the rules uses.
+#[cfg(test)]
+pub(crate) mod rules {
+    pub(crate) use super::{
+        links::Moorings,
+        proxy::rules::{Asked, Awaited, Failed, Next},
+    };
 }

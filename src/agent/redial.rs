@@ -9,7 +9,6 @@ use crate::{defaults, transport::LinkEnd, wire::CloseCode};
 pub(crate) struct Redial {
     failures: u32,
     refused: bool,
-    busy: bool,
 }
 
 impl Redial {
@@ -23,20 +22,13 @@ impl Redial {
         if failures == 0 {
             return Duration::ZERO;
         }
-        let longest = if self.busy { defaults::REDIAL_BUSY } else { defaults::REDIAL_LONGEST };
-        let most = defaults::REDIAL_FIRST.saturating_mul(1 << failures.min(10)).min(longest);
+        let most = defaults::REDIAL_FIRST.saturating_mul(1 << failures.min(10)).min(defaults::REDIAL_LONGEST);
         most.mul_f64(jitter)
-    }
-
-    /// An attempt failed; `busy` when the hub is there and said that too many dial at once.
-    pub(crate) fn failed(&mut self, busy: bool) {
-        self.busy = busy;
     }
 
     /// A link ended after `lived`.
     pub(crate) fn lost(&mut self, lived: Duration, end: &LinkEnd) {
         self.failures = if lived >= defaults::LINK_PROVEN { 1 } else { self.failures.max(1) };
-        self.busy = false;
         self.refused = *end == LinkEnd::Peer(CloseCode::Revoked);
         if self.refused {
             tracing::error!("the hub does not know this cluster any more: it was removed; join again with a new token");
@@ -79,17 +71,6 @@ mod tests {
         }
         redial.lost(defaults::LINK_PROVEN, &LinkEnd::Silent);
         assert!(redial.wait(1.0) <= defaults::REDIAL_FIRST * 2);
-    }
-
-    #[test]
-    fn a_busy_hub_is_given_time() {
-        let mut redial = Redial::default();
-        redial.failed(true);
-        let waits: Vec<_> = (0..12).map(|_| redial.wait(1.0)).collect();
-        assert!(waits.is_sorted() && waits[2] <= Duration::from_secs(1), "a hub that restarts is busy, too: {waits:?}");
-        assert_eq!(waits[11], defaults::REDIAL_BUSY);
-        redial.failed(false);
-        assert!(redial.wait(1.0) <= defaults::REDIAL_LONGEST);
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::{
         tls::{TlsError, agent_client},
         verify::LINK_SERVER_NAME,
     },
-    transport::{BindError, DialError, Dialer, LinkEnd},
+    transport::{BindError, DialError, Dialer},
     wire::ALPN_LINK,
 };
 
@@ -196,10 +196,7 @@ impl Agent {
                     }
                     Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "link refused"),
                 },
-                Err(error) => {
-                    redial.failed(matches!(error, DialFailed::Dial(DialError::Refused { end: LinkEnd::Busy, .. })));
-                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot dial the hub");
-                }
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot dial the hub"),
             }
         }
     }

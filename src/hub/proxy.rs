@@ -46,15 +46,6 @@ use crate::{
     },
 };
 
-/// What the simulation of the rules uses.
-#[cfg(test)]
-pub(super) mod rules {
-    pub(crate) use super::{
-        body::Next,
-        failure::{Asked, Awaited, Failed},
-    };
-}
-
 /// What the gateway knows about the caller.
 pub(super) struct Caller {
     /// Who it is.
@@ -158,4 +149,13 @@ async fn head_in_time(recv: RecvHalf, judged: &Judged, link: &ClusterLink) -> Re
 /// The time that requests are judged by.
 fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
+}
+
+/// What the simulation of the rules uses.
+#[cfg(test)]
+pub(super) mod rules {
+    pub(crate) use super::{
+        body::Next,
+        failure::{Asked, Awaited, Failed},
+    };
 }

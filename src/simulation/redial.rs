@@ -21,24 +21,17 @@ fn waits_stay_in_bounds_and_start_over_after_a_good_link() {
     play(15_000, |dice| {
         let mut redial = Redial::default();
         assert_eq!(redial.wait(dice.fraction()), Duration::ZERO, "the first attempt is at once");
-        let (mut revoked, mut busy) = (false, false);
+        let mut revoked = false;
         for _ in 0..dice.below(40) {
             if dice.chance(70) {
                 let wait = redial.wait(dice.one(&[0.0, 1.0, 0.5]));
-                let most = match (revoked, busy) {
-                    (true, _) => defaults::REFUSED_WAIT,
-                    (_, true) => defaults::REDIAL_BUSY,
-                    _ => defaults::REDIAL_LONGEST,
-                };
+                let most = if revoked { defaults::REFUSED_WAIT } else { defaults::REDIAL_LONGEST };
                 assert!(wait <= most, "{wait:?}");
                 assert_eq!(wait == defaults::REFUSED_WAIT, revoked, "only a removed cluster waits that long");
-                busy = dice.chance(20);
-                redial.failed(busy);
             } else {
                 let lived = dice.one(&[Duration::ZERO, defaults::LINK_PROVEN / 2, defaults::LINK_PROVEN]);
                 let end = end(dice);
                 redial.lost(lived, &end);
-                busy = false;
                 revoked = end == LinkEnd::Peer(CloseCode::Revoked);
                 if lived >= defaults::LINK_PROVEN && !revoked {
                     let wait = redial.wait(1.0);

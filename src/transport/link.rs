@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use quinn::{Connection, ConnectionError, TransportErrorCode, VarInt};
+use quinn::{Connection, ConnectionError, VarInt};
 use rustls_pki_types::CertificateDer;
 use tokio::time::{Instant, timeout};
 
@@ -30,9 +30,6 @@ pub enum LinkEnd {
     /// The peer restarted and does not know the link any more.
     #[error("the peer restarted")]
     Restarted,
-    /// The hub is there, and takes no link now: too many agents dial at once, or it drains.
-    #[error("the hub takes no links now: too many at once, or it is stopping")]
-    Busy,
     /// QUIC or TLS failed.
     #[error("{0}")]
     Transport(String),
@@ -45,9 +42,6 @@ impl From<ConnectionError> for LinkEnd {
             ConnectionError::LocallyClosed => Self::Here,
             ConnectionError::TimedOut => Self::Silent,
             ConnectionError::Reset => Self::Restarted,
-            ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
-                Self::Busy
-            }
             other => Self::Transport(other.to_string()),
         }
     }

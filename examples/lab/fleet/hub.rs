@@ -137,7 +137,7 @@ impl Hub {
         tcp.set_read_timeout(Some(READY_WITHIN))?;
         write!(tcp, "GET /metrics HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n")?;
         let mut text = String::new();
-        tcp.read_to_string(&mut text)?;
+        tcp.read_to_string(&mut text).with_context(|| format!("the hub shows no metrics within {READY_WITHIN:?}"))?;
         let value = text.lines().find_map(|line| line.strip_prefix("roadstead_links ")?.parse().ok());
         value.with_context(|| format!("no links in the hub's metrics: {text:.200}"))
     }

@@ -22,6 +22,9 @@ use crate::janitor::Workspace;
 /// Everything that joins or comes back must have done so within this.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Agents that join at once: each would have a core of its own, here they share one, and more only wait longer than their deadlines.
+const JOINING: usize = 128;
+
 /// How often the hub is asked how many links it has.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -31,6 +34,7 @@ struct Fleet {
     workers: Vec<Process>,
     agents: usize,
     quick: bool,
+    gate: PathBuf,
     report: Report,
     dir: Workspace,
     _agents_dir: Workspace,
@@ -69,12 +73,13 @@ impl Fleet {
         let user = hub.user().await?;
         let workers = Vec::new();
         let quick = arguments.quick;
-        let mut this = Self { hub, user, workers, agents, quick, report, dir, _agents_dir: agents_dir };
+        let gate = gate(agents_dir.path());
+        let mut this = Self { hub, user, workers, agents, quick, gate, report, dir, _agents_dir: agents_dir };
         this.join(&own, orders).await?;
         Ok(this)
     }
 
-    /// Starts all agents at once: each enrols with its token, dials and says hello.
+    /// Starts all agents, [`JOINING`] at a time: each enrols with its token, dials and says hello.
     async fn join(&mut self, own: &Path, orders: Vec<Orders>) -> Result<()> {
         let before = usage(self.hub.pid())?;
         let started = Instant::now();
@@ -88,7 +93,7 @@ impl Fleet {
         let back = self.count_links(started).await?;
         let took = back.all.as_secs_f64();
         let after = usage(self.hub.pid())?;
-        self.report.add("joined (enrolled, certified, linked), all at once", took, "s");
+        self.report.add("joined (enrolled, certified, linked), 128 at a time", took, "s");
         self.report.add("joined per second", self.agents as f64 / took, "/s");
         let cpu = (after.cpu - before.cpu).as_secs_f64() * 1e3 / self.agents as f64;
         self.report.add("hub's CPU per join", cpu, "ms");
@@ -189,6 +194,9 @@ impl Fleet {
         let (mut p50, mut p99, mut told) = (None, None, Instant::now());
         loop {
             let links = self.hub.links()?;
+            let each = (links + JOINING).div_ceil(self.workers.len());
+            write_private(&self.gate.with_extension("part"), each.to_string().as_bytes())?;
+            std::fs::rename(self.gate.with_extension("part"), &self.gate)?;
             let now = since.elapsed();
             if told.elapsed() > Duration::from_secs(5) {
                 eprintln!("fleet: {links} of {} after {now:.1?}", self.agents);
@@ -208,6 +216,11 @@ impl Fleet {
             sleep(LOOK).await;
         }
     }
+}
+
+/// Where the workers read how many of their agents may have started.
+fn gate(dir: &Path) -> PathBuf {
+    dir.join("started")
 }
 
 const KILLED: [&str; 10] = [
@@ -279,6 +292,7 @@ async fn announce(hub: &Hub, agents: usize, processes: usize, dir: &Path, report
         port,
         pin: pin.clone(),
         dir: dir.to_owned(),
+        gate: gate(dir),
         agents: agents.to_vec(),
     };
     Ok(tokens.chunks(agents.div_ceil(processes)).map(order).collect())

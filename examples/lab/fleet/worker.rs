@@ -5,12 +5,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use roadstead::agent::{self, ApiServerFrom, JoinToken, StateAt};
 use roadstead::identity::Secret;
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinSet, LocalSet};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::api_server::ApiServer;
@@ -30,6 +32,8 @@ pub(crate) struct Orders {
     pub(crate) pin: String,
     /// Where identities and kubeconfigs go.
     pub(crate) dir: PathBuf,
+    /// A file with the number of agents that may have started by now; it grows.
+    pub(crate) gate: PathBuf,
     /// Clusters and their join tokens.
     pub(crate) agents: Vec<(String, String)>,
 }
@@ -43,13 +47,16 @@ pub(crate) fn run(orders: &Path) -> Result<()> {
         orders.agents.iter().map(|agent| settings(&orders, agent, &api_server)).collect::<Result<_>>()?;
     api_server.start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, live(settings))
+    LocalSet::new().block_on(&runtime, live(settings, &orders.gate))
 }
 
-/// All agents, until one of them ends: none should.
-async fn live(settings: Vec<agent::Settings>) -> Result<()> {
+/// All agents; none should end.
+async fn live(settings: Vec<agent::Settings>, gate: &Path) -> Result<()> {
     let mut agents = JoinSet::new();
-    for settings in settings {
+    for (number, settings) in settings.into_iter().enumerate() {
+        while number >= fs::read_to_string(gate).ok().and_then(|text| text.parse().ok()).unwrap_or(0) {
+            sleep(Duration::from_millis(50)).await;
+        }
         agents.spawn_local(agent::run(settings, CancellationToken::new()));
     }
     while let Some(ended) = agents.join_next().await {

@@ -37,7 +37,7 @@ fn status(offline: &Offline, judged: &Judged) -> Status {
     // Discovery is tried five times over by kubectl itself, and an agent that was stopped is not expected.
     let gone = match offline.end {
         Some(LinkEnd::Peer(CloseCode::Normal | CloseCode::Revoked) | LinkEnd::Here | LinkEnd::Silent) => true,
-        Some(LinkEnd::Peer(_) | LinkEnd::Restarted | LinkEnd::Busy | LinkEnd::Transport(_)) | None => false,
+        Some(LinkEnd::Peer(_) | LinkEnd::Restarted | LinkEnd::Transport(_)) | None => false,
     };
     let expected = age.is_some_and(|age| age < EXPECTED_BACK) && !gone && !judged.discovery;
     Status::new(Reason::ServiceUnavailable, message)
