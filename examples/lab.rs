@@ -9,8 +9,12 @@ mod client;
 #[path = "../tests/cluster/mod.rs"]
 mod cluster;
 #[allow(dead_code, reason = "the quickstart uses more of it")]
+#[path = "quickstart/environment.rs"]
+mod environment;
 #[path = "quickstart/janitor.rs"]
 mod janitor;
+#[path = "quickstart/member.rs"]
+mod member;
 
 #[path = "lab/bench.rs"]
 mod bench;
@@ -35,6 +39,14 @@ enum Command {
     Network(network::Arguments),
     /// Every part broken on purpose.
     Faults(faults::Arguments),
+}
+
+/// What an [`environment::Environment`] is made from; the quickstart's own has more.
+struct Arguments {
+    clusters: u16,
+    pods: bool,
+    kubeconfig: Option<std::path::PathBuf>,
+    roadstead: std::path::PathBuf,
 }
 
 fn main() -> anyhow::Result<std::process::ExitCode> {

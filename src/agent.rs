@@ -13,7 +13,7 @@ mod upstream;
 pub use self::{
     enrol::EnrolError,
     run::{RunError, run},
-    settings::{ApiServerFrom, Settings, StateAt},
+    settings::{ApiServerFrom, JoinToken, Settings, StateAt},
     state::StateError,
     upstream::{ConnectError, SetupError},
 };

@@ -24,18 +24,14 @@ mod service;
 mod status;
 mod token;
 mod units;
-mod url;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-pub use agent::{AgentSettings, ApiServer, JoinToken, StatePlace};
 pub use args::Cli;
 pub use failure::{Code, Failure};
-pub use hub::HubSettings;
 pub use logging::LogFormat;
-pub use url::{HubUrl, UrlError};
 
 use args::{ClusterCommand, Command, TokenCommand};
 

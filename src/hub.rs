@@ -20,24 +20,28 @@ use std::sync::{Arc, RwLock};
 use time::OffsetDateTime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{directory::Directory, links::Links, metrics::Metrics, pki::Pki};
+use self::{directory::Directory, enrol::Attempts, links::Links, metrics::Metrics, pki::Pki};
 pub use self::{
     directory::DirectoryError,
     pki::PkiError,
     serve::{RunError, run},
-    settings::{PublicUrl, PublicUrlError, Settings},
+    settings::{CertificateLife, CertificateLifeError, Settings},
 };
-use crate::access::Grants;
+use crate::{access::Grants, identity::HubUrl};
 
 /// One hub and everything that its parts share.
 struct Hub {
-    public_url: PublicUrl,
+    public_url: HubUrl,
     started: OffsetDateTime,
     directory: Directory,
     grants: RwLock<Arc<Grants>>,
     links: Links,
     pki: Pki,
+    /// Of the agents' certificates.
+    certificate_life: CertificateLife,
     metrics: Metrics,
+    /// Enrolments that failed lately.
+    attempts: Attempts,
     /// Connections, links and requests: what a drain waits for.
     tasks: TaskTracker,
     /// Connections to the admin listener: nothing waits for them.

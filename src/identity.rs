@@ -5,6 +5,7 @@
 
 pub mod ca;
 pub mod csr;
+mod hub_url;
 pub mod keys;
 mod random;
 pub mod secret;
@@ -15,16 +16,15 @@ pub mod spki;
 pub(crate) mod testing;
 pub mod tls;
 pub mod token;
-mod validity;
 pub mod verify;
 
 pub use ca::{AgentRequest, Authority, AuthorityKind, HttpsRequest, Issued, LinkRequest};
 pub use csr::VerifiedCsr;
+pub use hub_url::{HubUrl, UrlError};
 pub use keys::KeyPair;
 pub use secret::Secret;
 pub use serial::Serial;
 pub use spiffe::{ClusterUid, HubName, Role, SpiffeId, TrustDomain};
 pub use spki::SpkiSha256;
 pub use token::{SecretHash, Token, TokenId, TokenKind};
-pub use validity::validity;
-pub use verify::{AgentIdentity, AgentVerifier, HttpsVerifier, HubTrust, HubVerifier, VerifiedPeer};
+pub use verify::{AgentVerifier, HttpsVerifier, HubTrust, HubVerifier, OwnCertificate, VerifiedPeer};

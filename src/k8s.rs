@@ -15,7 +15,7 @@ pub use headers::{
     WebSocketOffer, agent_guard, identity_headers, sanitise_request, sanitise_response,
 };
 pub use request_info::{RequestInfo, RequestInfoError, ResourceRequest, Streaming, Verb};
-pub use status::{Cause, Reason, ResponseParts, Status};
+pub use status::{Cause, Reason, ResponseParts, Status, warning};
 pub use target::{ApiTarget, ProxyTarget, TargetError};
 pub use upgrade::{Injection, Outcome, SpdyTracker, Tracker, WebSocketTracker};
 pub use watch::{RecordTracker, error_event};

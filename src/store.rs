@@ -172,6 +172,9 @@ pub enum StoreError {
     /// It was closed.
     #[error("the store is closed")]
     Closed,
+    /// The disk has no room for it. It has again without a restart.
+    #[error("no space left for the store")]
+    Full,
     /// The engine failed.
     #[error("the store failed")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),

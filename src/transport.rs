@@ -4,14 +4,15 @@
 //! [`RecvHalf`]. A half that is dropped before its end cuts the stream with a code: truncated never looks complete.
 
 mod config;
+mod congestion;
 mod endpoint;
 mod link;
 mod stream;
 
 pub use self::{
     config::{RestartKeys, agent_transport, hub_transport},
-    endpoint::{BindError, DialError, Dialer, Handshake, HandshakeError, Listener},
-    link::{AcceptError, IncomingStream, Link, LinkEnd, LinkStats, OpenError},
+    endpoint::{BindError, DialError, Dialer, Handshake, HandshakeError, Listener, udp_socket},
+    link::{AcceptError, Heard, IncomingStream, Link, LinkEnd, LinkStats, OpenError},
     stream::{Priority, RecvError, RecvHalf, SendError, SendHalf},
 };
 

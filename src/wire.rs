@@ -20,3 +20,6 @@ pub use self::{
 
 /// ALPN protocol of a link between agent and hub.
 pub const ALPN_LINK: &[u8] = b"roadstead/1";
+
+/// Capability: the hub gives an agent certificates for new keys over the link (`RenewRequest`).
+pub const RENEW: &str = "renew";

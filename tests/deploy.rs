@@ -1,10 +1,12 @@
 //! What operators apply, against a real API server: the manifests of hub and agent are accepted where Pod Security `restricted` is
-//! enforced, the agent's account may do exactly what it should, and the hub starts as its manifest and its unit say.
+//! enforced, the agent's account may do exactly what it should, and hub and agent run as manifests and unit say.
 
 #[path = "cluster/mod.rs"]
 mod cluster;
 #[path = "deploy/hub.rs"]
 mod hub;
+#[path = "deploy/pod.rs"]
+mod pod;
 
 use std::fs;
 use std::io::Write;
@@ -233,4 +235,46 @@ fn the_hub_starts_as_its_unit_says() -> Result<()> {
     let hub = hub::Hub::start_with(&[], &variables, Some(""))?;
     ensure!(hub.log()?.starts_with('{'), "logs are not JSON: {}", hub.log()?);
     Ok(())
+}
+
+const GRANTS: &str = "
+{apiVersion: roadstead.dev/v1, kind: Grant, metadata: {name: viewers}, spec: {subjects: [{group: 'token:viewers'}],
+  clusters: {all: true}, as: {groups: ['roadstead:view']}, capabilities: [read]}}
+---
+{apiVersion: roadstead.dev/v1, kind: Grant, metadata: {name: strangers}, spec: {subjects: [{group: 'token:strangers'}],
+  clusters: {all: true}, as: {groups: ['roadstead:not-in-the-manifest']}, capabilities: [read]}}
+";
+
+#[test]
+fn an_agent_runs_as_its_manifest_says_from_joining_to_removal() -> Result<()> {
+    let plane = ControlPlane::start(Options::new("pod"))?;
+    let hub = hub::Hub::start_with(&["--grants", "/etc/roadstead/grants/grants.yaml"], &[], Some(GRANTS))?;
+    let token = hub.roadstead(&["token", "create", "alice", "--group", "viewers"])?;
+    let (token, whoami) = (token.trim(), "/apis/authentication.k8s.io/v1");
+    let mut pod = pod::Pod::new(&plane, &hub)?;
+    pod.start()?;
+    pod.wait_answer(token, whoami, "selfsubjectreviews").context("joining")?;
+    // A grant may name what the agent may not act as; the cluster says so, and kubectl shows it even of discovery.
+    let stranger = hub.roadstead(&["token", "create", "bob", "--group", "strangers"])?;
+    pod.wait_answer(stranger.trim(), whoami, "Warning: cluster \"edge-1\": the API server refused this to user")?;
+    let certificate = pod.get("secret/roadstead-agent-state", "{.data}")?;
+    ensure!(!certificate.is_empty(), "the Secret is empty");
+
+    // A new pod finds its key in the Secret; the join token is used up, and gone.
+    pod.unmount_join_token()?;
+    pod.start()?;
+    pod.wait_logged("moored")?;
+    pod.wait_answer(token, whoami, "selfsubjectreviews").context("a second pod")?;
+    ensure!(pod.get("secret/roadstead-agent-state", "{.data}")? == certificate, "the second pod made a new key");
+
+    // Not the caller's fault, and it must not look like it.
+    plane.kubectl_ok(&["--namespace", "roadstead", "delete", "serviceaccount", "roadstead-agent"])?;
+    plane.kubectl_ok(&["--namespace", "roadstead", "create", "serviceaccount", "roadstead-agent"])?;
+    pod.wait_answer(token, whoami, "the api server rejected the agent's credential")?;
+    pod.mount_token(&plane.token_request("roadstead", "roadstead-agent")?)?;
+    pod.wait_answer(token, whoami, "selfsubjectreviews").context("a new token")?;
+
+    hub.roadstead(&["cluster", "remove", "edge-1"])?;
+    pod.wait_logged("join again with a new token")?;
+    pod.wait_answer(token, whoami, "does not exist or no grant")
 }

@@ -19,16 +19,22 @@ mod client;
 mod cut;
 #[path = "faults/fleet.rs"]
 mod fleet;
+#[path = "faults/noise.rs"]
+mod noise;
 #[path = "faults/offline.rs"]
 mod offline;
 #[path = "faults/once.rs"]
 mod once;
 #[path = "faults/origin.rs"]
 mod origin;
+#[path = "faults/pattern.rs"]
+mod pattern;
 #[path = "faults/restart.rs"]
 mod restart;
 #[path = "faults/stall.rs"]
 mod stall;
+#[path = "faults/turn.rs"]
+mod turn;
 
 use std::path::PathBuf;
 

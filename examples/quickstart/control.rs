@@ -2,10 +2,11 @@
 
 #![allow(dead_code, reason = "the quickstart itself only starts and ends everything")]
 
+use std::ffi::OsStr;
 use std::net::TcpStream;
 
+use super::super::cluster::signal;
 use super::*;
-use crate::cluster::signal;
 
 /// One process of the environment that can be broken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,6 +74,27 @@ impl Environment {
         Ok(())
     }
 
+    /// Ends the hub and starts one at its address from other data, by a command that runs it or by none; [`Self::start_again`] brings
+    /// the own one back.
+    pub(crate) fn other_hub(&mut self, data: &Path, by: &[&str]) -> Result<()> {
+        // Dead already, or not: its port must be free.
+        let _ = self.signal(Part::Hub, "KILL");
+        while self.hub.check().is_ok() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let own = hub_command(&self.roadstead, data, self.url.trim_start_matches("https://"));
+        let mut command = Command::new(by.first().map_or(own.get_program(), OsStr::new));
+        if let Some((_, arguments)) = by.split_first() {
+            command.args(arguments).arg(own.get_program());
+        }
+        command.args(own.get_args());
+        for (name, _) in own.get_envs().filter(|(_, value)| value.is_none()) {
+            command.env_remove(name);
+        }
+        self.hub = Process::spawn("hub", command, self.workspace.path())?;
+        Ok(())
+    }
+
     /// Until the hub's port takes connections.
     pub(crate) fn wait_listening(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
@@ -116,18 +138,12 @@ impl Environment {
         roadstead(&self.roadstead, &self.file("hub/admin.yaml"))
     }
 
-    /// `roadstead agent` for a cluster that is announced here and lives elsewhere; the caller starts it.
-    pub(crate) fn agent_for(&self, name: &str, kubeconfig: &Path) -> Result<Command> {
+    /// `roadstead agent` for a cluster that is announced here and lives elsewhere; the caller starts it. It dials `url`.
+    pub(crate) fn agent_for(&self, name: &str, kubeconfig: &Path, url: &str) -> Result<Command> {
         let mut add = self.operator();
         add.args(["cluster", "add", name, "--output", "json"]);
         let added: Added = serde_json::from_str(&succeed(add.output()?, "roadstead cluster add")?)?;
-        let token = self.file(&format!("{name}.join-token"));
-        write_private(&token, added.token.as_bytes())?;
-        let mut agent = roadstead(&self.roadstead, Path::new(""));
-        agent.args(["agent", "--hub", &self.url, "--hub-ca-pin", &added.hub_ca_pin, "--admin-listen", "127.0.0.1:0"]);
-        agent.arg("--join-token-file").arg(token).arg("--state").arg(self.file(&format!("agent-{name}")));
-        agent.arg("--kubeconfig").arg(kubeconfig);
-        Ok(agent)
+        agent_command(&self.roadstead, self.workspace.path(), name, &added, url, kubeconfig)
     }
 
     fn process(&self, part: Part) -> &Process {

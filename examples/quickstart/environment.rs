@@ -21,10 +21,10 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::Arguments;
-use crate::cluster::{Binaries, ControlPlane, Options, Process, Set, bound_to_us, write_private};
-use crate::janitor::Workspace;
-use crate::member::{ADMIN_GROUP, Member, succeed};
+use super::Arguments;
+use super::cluster::{Binaries, ControlPlane, Options, Process, Set, bound_to_us, write_private};
+use super::janitor::Workspace;
+use super::member::{ADMIN_GROUP, Member, succeed};
 #[allow(unused_imports, reason = "only tests break what they started")]
 pub(crate) use control::Part;
 
@@ -33,6 +33,14 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long hub and agents may take to drain when all ends.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// From a cluster's name and the hub's URL to the URL that its agent dials.
+pub(crate) type Way<'a> = &'a mut dyn FnMut(&str, &str) -> Result<String>;
+
+/// The way of an agent that dials the hub itself.
+pub(crate) fn straight(_: &str, url: &str) -> Result<String> {
+    Ok(url.to_owned())
+}
 
 /// A running quickstart; dropping it ends everything in order: agents, hub, clusters, files.
 #[derive(Debug)]
@@ -65,11 +73,15 @@ struct Added {
 impl Environment {
     /// Sets everything up; minutes at the very first time, seconds later.
     pub(crate) fn start(arguments: &Arguments) -> Result<Self> {
-        Self::start_with(arguments, &|options| options)
+        Self::start_with(arguments, &|options| options, &mut straight)
     }
 
-    /// The same, with control planes as `adapt` wants them.
-    pub(crate) fn start_with(arguments: &Arguments, adapt: &(dyn Fn(Options) -> Options + Sync)) -> Result<Self> {
+    /// The same, with control planes as `adapt` wants them, and agents that dial where `way` says.
+    pub(crate) fn start_with(
+        arguments: &Arguments,
+        adapt: &(dyn Fn(Options) -> Options + Sync),
+        way: Way<'_>,
+    ) -> Result<Self> {
         let started = Instant::now();
         let workspace = Workspace::new().context("making a temporary directory")?;
         let dir = workspace.path();
@@ -89,7 +101,7 @@ impl Environment {
         let roadstead = arguments.roadstead.clone();
         let agents = Vec::new();
         let mut this = Self { agents, agent_commands, hub, members, url, roadstead, started, workspace };
-        this.join_members()?;
+        this.join_members(way)?;
         this.make_ways_in()?;
         this.wait_connected()?;
         say(started, "ready");
@@ -132,7 +144,7 @@ impl Environment {
     }
 
     /// Joins each cluster as an operator does, but for the Deployment: the agent runs beside the cluster, with the same rights.
-    fn join_members(&mut self) -> Result<()> {
+    fn join_members(&mut self, way: Way<'_>) -> Result<()> {
         for member in &mut self.members {
             say(self.started, &format!("joining {}", member.name));
             let dir = self.workspace.path();
@@ -151,26 +163,9 @@ impl Environment {
             let added = succeed(add.output()?, "roadstead cluster add")?;
             let added: Added = serde_json::from_str(&added).context("reading what roadstead cluster add printed")?;
             let kubeconfig = member.admit_agent(&added.manifest)?;
-            let token = dir.join(format!("agent-{}.join-token", member.name));
-            write_private(&token, added.token.as_bytes())?;
+            let url = way(&member.name, &self.url)?;
+            let agent = agent_command(&self.roadstead, dir, &member.name, &added, &url, &kubeconfig)?;
             let name = format!("agent-{}", member.name);
-            let mut agent = roadstead(&self.roadstead, Path::new(""));
-            agent.args([
-                "agent",
-                "--hub",
-                &self.url,
-                "--hub-ca-pin",
-                &added.hub_ca_pin,
-                "--admin-listen",
-                "127.0.0.1:0",
-            ]);
-            agent
-                .arg("--join-token-file")
-                .arg(token)
-                .arg("--state")
-                .arg(dir.join(&name))
-                .arg("--kubeconfig")
-                .arg(kubeconfig);
             self.agents.push(Process::spawn(&name, bound_to_us(&agent), dir)?);
             self.agent_commands.push(agent);
         }
@@ -341,6 +336,24 @@ fn hub_command(program: &Path, data: &Path, listen: &str) -> Command {
     let mut command = roadstead(program, Path::new(""));
     command.args(["hub", "--listen", listen, "--admin-listen", "127.0.0.1:0", "--data"]).arg(data);
     command
+}
+
+/// An agent of a cluster that was just announced to the hub.
+fn agent_command(
+    program: &Path,
+    dir: &Path,
+    cluster: &str,
+    added: &Added,
+    url: &str,
+    kubeconfig: &Path,
+) -> Result<Command> {
+    let token = dir.join(format!("agent-{cluster}.join-token"));
+    write_private(&token, added.token.as_bytes())?;
+    let mut agent = roadstead(program, Path::new(""));
+    agent.args(["agent", "--hub", url, "--hub-ca-pin", &added.hub_ca_pin, "--admin-listen", "127.0.0.1:0"]);
+    agent.arg("--join-token-file").arg(token).arg("--state").arg(dir.join(format!("agent-{cluster}")));
+    agent.arg("--kubeconfig").arg(kubeconfig);
+    Ok(agent)
 }
 
 /// A `roadstead` command that sees no setting but ours.

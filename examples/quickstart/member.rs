@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::cluster::{ControlPlane, write_private};
+use super::cluster::{ControlPlane, write_private};
 
 /// The group that the quickstart's people have in each cluster; a ClusterRoleBinding makes it cluster-admin.
 pub(crate) const ADMIN_GROUP: &str = "roadstead:admin";

@@ -32,9 +32,8 @@ impl Health {
     }
 }
 
-/// Serves `/healthz` and `/readyz`; without an address it waits for ever.
-pub(super) async fn serve_admin(address: Option<SocketAddr>, health: Arc<Health>) -> Result<(), RunError> {
-    let Some(address) = address else { return std::future::pending().await };
+/// Serves `/healthz` and `/readyz`.
+pub(super) async fn serve_admin(address: SocketAddr, health: Arc<Health>) -> Result<(), RunError> {
     let listener = TcpListener::bind(address).await.map_err(|source| RunError::Admin { address, source })?;
     let tasks = TaskTracker::new();
     loop {

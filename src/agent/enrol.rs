@@ -10,7 +10,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde::Deserialize;
-use time::{OffsetDateTime, serde::rfc3339};
+use time::OffsetDateTime;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
@@ -49,19 +49,16 @@ impl EnrolError {
     }
 }
 
+/// What is used of it: everything else stands in the certificate.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Answer {
     name: String,
-    trust_domain: String,
     chain: Vec<String>,
-    #[serde(with = "rfc3339")]
-    not_after: OffsetDateTime,
 }
 
 /// Gets a certificate for `key`.
 pub(super) async fn enrol(settings: &Settings, token: &Secret, key: &KeyPair) -> Result<Enrolled, EnrolError> {
-    let hub = format!("{}:{}", settings.hub_host, settings.hub_port);
+    let hub = settings.hub.authority();
     let unreachable = |reason: String| EnrolError::Unreachable { hub: hub.clone(), reason };
     let asked = timeout(defaults::ENROL, ask(settings, token, key)).await;
     let (status, body) = asked.map_err(|_| unreachable("no answer in time".to_owned()))?.map_err(unreachable)?;
@@ -77,27 +74,21 @@ pub(super) async fn enrol(settings: &Settings, token: &Secret, key: &KeyPair) ->
     let der = |text: &String| BASE64_STANDARD.decode(text).map(CertificateDer::from);
     let chain: Vec<_> =
         answer.chain.iter().map(der).collect::<Result<_, _>>().map_err(|e| EnrolError::Answer(e.to_string()))?;
-    Ok(Enrolled {
-        cluster: answer.name,
-        trust_domain: answer.trust_domain.parse().map_err(|_| EnrolError::Answer("trust domain".to_owned()))?,
-        chain,
-        not_before: OffsetDateTime::now_utc(),
-        not_after: answer.not_after,
-    })
+    Enrolled::new(answer.name, chain, key, OffsetDateTime::now_utc()).map_err(|error| EnrolError::Answer(text(error)))
 }
 
 async fn ask(settings: &Settings, token: &Secret, key: &KeyPair) -> Result<(StatusCode, Bytes), String> {
     let verifier = Arc::new(HttpsVerifier::new(HubTrust::Pins(settings.hub_ca_pins.clone())));
     let tls = https_client(verifier, &[b"http/1.1"]).map_err(text)?;
-    let name = ServerName::try_from(settings.hub_host.clone()).map_err(text)?;
-    let tcp = TcpStream::connect((settings.hub_host.as_str(), settings.hub_port)).await.map_err(text)?;
+    let name = ServerName::try_from(settings.hub.host().to_owned()).map_err(text)?;
+    let tcp = TcpStream::connect((settings.hub.host(), settings.hub.port())).await.map_err(text)?;
     let tls = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.map_err(text)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.map_err(text)?;
     let body = serde_json::json!({ "token": token.expose(), "csr": BASE64_STANDARD.encode(key.csr()) });
     let request = Request::builder()
         .method(Method::POST)
         .uri("/enrol/v1")
-        .header(header::HOST, format!("{}:{}", settings.hub_host, settings.hub_port))
+        .header(header::HOST, settings.hub.authority())
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body.to_string())))
         .map_err(text)?;

@@ -18,15 +18,15 @@ use super::{
 use crate::{
     defaults,
     identity::KeyPair,
-    transport::{Link, LinkEnd, OpenError, Priority, RecvError, RecvHalf, SendError, SendHalf},
+    transport::{Heard, Link, LinkEnd, OpenError, Priority, RecvError, RecvHalf, SendError, SendHalf},
     wire::{
-        CloseCode, Frame, FrameKind,
-        generated::{Control, ControlMessage, Hello, RenewRequest, Welcome, control_message::Body, open::Kind},
+        CloseCode, Frame, FrameKind, RENEW,
+        generated::{
+            Control, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, Welcome, control_message::Body,
+            open::Kind,
+        },
     },
 };
-
-/// What this version can do beyond version 1 of the wire.
-const CAPABILITIES: [&str; 1] = ["renew"];
 
 /// A link that came up did not become live.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,7 @@ pub(super) struct Live {
     pub(super) welcome: Welcome,
     send: SendHalf,
     recv: RecvHalf,
+    heard: Heard,
     streams: TaskTracker,
 }
 
@@ -67,7 +68,7 @@ impl Live {
     pub(super) async fn start(link: Link, kubernetes_version: &str, instance: &str) -> Result<Self, HelloError> {
         let hello = Hello {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+            capabilities: vec![RENEW.to_owned()],
             instance: instance.to_owned(),
             kubernetes_version: kubernetes_version.to_owned(),
         };
@@ -79,45 +80,79 @@ impl Live {
         send.set_priority(Priority::Control);
         say(&mut send, Body::Hello(hello)).await?;
         let Some(Body::Welcome(welcome)) = message(recv.frame().await?) else { return Err(HelloError::Welcome) };
-        Ok(Self { link, welcome, send, recv, streams: TaskTracker::new() })
+        Ok(Self { link, welcome, send, recv, heard: Heard::default(), streams: TaskTracker::new() })
     }
 
-    /// Serves the hub until something must be done. `renew_at` says when a new certificate is due.
+    /// Whether the hub agreed to renew certificates on this link.
+    pub(super) fn renews(&self) -> bool {
+        self.welcome.capabilities.iter().any(|capability| capability == RENEW)
+    }
+
+    /// Serves the hub until something must be done. A new certificate is asked for from `renew_at` on, which is only for links
+    /// that renew.
     pub(super) async fn serve(
         &mut self,
         upstream: &Arc<Upstream>,
-        renew_at: OffsetDateTime,
-        cluster: &Enrolled,
+        renew_at: Option<OffsetDateTime>,
+        identity: &Identity,
     ) -> Event {
-        let mut renewal: Option<KeyPair> = None;
-        let mut due = renew_at;
+        let mut renewal = Renewal { due: renew_at, asked: None };
         loop {
-            let wait = Duration::try_from(due - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO);
             tokio::select! {
                 biased;
-                end = self.link.closed() => return Event::Ended(end),
+                event = self.serve_until_told(upstream) => match event {
+                    Told::Event(event) => return event,
+                    Told::Renewed(response) => {
+                        if let Some(next) = renewal.answered(response, identity) {
+                            return Event::Renewed(Box::new(next));
+                        }
+                    }
+                },
+                () = renewal.wait() => {
+                    let ask = renewal.ask(identity);
+                    if say(&mut self.send, Body::RenewRequest(ask)).await.is_err() {
+                        return self.broken();
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`Live::serve`], and asks for nothing.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn serve_on(&mut self, upstream: &Arc<Upstream>) -> Event {
+        loop {
+            if let Told::Event(event) = self.serve_until_told(upstream).await {
+                return event;
+            }
+        }
+    }
+
+    async fn serve_until_told(&mut self, upstream: &Arc<Upstream>) -> Told {
+        loop {
+            tokio::select! {
+                biased;
+                end = self.link.closed_or_deaf(&mut self.heard) => return Told::Event(Event::Ended(end)),
                 incoming = self.link.accept() => match incoming {
                     Ok(incoming) => {
                         let upstream = upstream.clone();
                         self.streams.spawn(async move { exchange::serve(incoming, &upstream).await });
                     }
-                    Err(end) => return Event::Ended(end),
+                    Err(end) => return Told::Event(Event::Ended(end)),
                 },
                 frame = self.recv.frame() => {
-                    let Ok(frame) = frame else { return self.broken() };
-                    match self.react(message(frame), &mut renewal, cluster) {
-                        Some(event) => return event,
-                        None => continue,
+                    let Ok(frame) = frame else { return Told::Event(self.broken()) };
+                    match message(frame) {
+                        Some(Body::Drain(Drain { delay_ms, grace_ms })) => {
+                            let [delay, grace] = [delay_ms, grace_ms].map(|ms| Duration::from_millis(ms.into()));
+                            return Told::Event(Event::Drain { delay, grace });
+                        }
+                        Some(Body::RenewResponse(response)) => return Told::Renewed(response),
+                        // Messages of newer versions are ignored.
+                        _ => {}
                     }
-                }
-                () = sleep(wait) => {
-                    let key = KeyPair::generate();
-                    let ask = Body::RenewRequest(RenewRequest { csr: Bytes::from(key.csr()) });
-                    if say(&mut self.send, ask).await.is_err() {
-                        return self.broken();
-                    }
-                    renewal = Some(key);
-                    due = OffsetDateTime::now_utc() + defaults::RENEWAL_RETRY;
                 }
             }
         }
@@ -153,36 +188,65 @@ impl Live {
         self.link.close(CloseCode::Protocol);
         Event::Ended(self.link.end().unwrap_or(LinkEnd::Here))
     }
+}
 
-    fn react(&self, body: Option<Body>, renewal: &mut Option<KeyPair>, cluster: &Enrolled) -> Option<Event> {
-        match body? {
-            Body::Drain(drain) => Some(Event::Drain {
-                delay: Duration::from_millis(drain.delay_ms.into()),
-                grace: Duration::from_millis(drain.grace_ms.into()),
-            }),
-            Body::RenewResponse(response) if !response.refusal.is_empty() => {
-                tracing::error!(refusal = response.refusal, "the hub refuses to renew the certificate");
+/// What the hub said on the control stream, or that there is no more of it.
+enum Told {
+    Event(Event),
+    Renewed(RenewResponse),
+}
+
+/// The next certificate: when to ask for it, and with which key that was done.
+struct Renewal {
+    due: Option<OffsetDateTime>,
+    asked: Option<KeyPair>,
+}
+
+impl Renewal {
+    async fn wait(&self) {
+        match self.due {
+            Some(due) => sleep(Duration::try_from(due - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO)).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Asks with a new key each time; the one that is asked with last counts.
+    fn ask(&mut self, identity: &Identity) -> RenewRequest {
+        let now = OffsetDateTime::now_utc();
+        let left = identity.enrolled.as_ref().map_or(time::Duration::ZERO, |e| e.not_after() - now);
+        self.due = Some(now + renewal_retry(Duration::try_from(left).unwrap_or(Duration::ZERO)));
+        let key = self.asked.insert(KeyPair::generate());
+        RenewRequest { csr: Bytes::from(key.csr()) }
+    }
+
+    /// The new identity, if it is one for the key that was asked with, and for who this agent is.
+    fn answered(&mut self, response: RenewResponse, identity: &Identity) -> Option<Identity> {
+        if !response.refusal.is_empty() {
+            tracing::error!(refusal = response.refusal, "the hub refuses to renew the certificate");
+            return None;
+        }
+        let (key, old) = (self.asked.take()?, identity.enrolled.as_ref()?);
+        let chain = response.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+        match Enrolled::new(old.cluster.clone(), chain, &key, OffsetDateTime::now_utc()) {
+            Ok(next) if next.own.cluster == old.own.cluster && next.own.trust_domain == old.own.trust_domain => {
+                Some(Identity { key, enrolled: Some(next) })
+            }
+            Ok(_) => {
+                tracing::error!("the renewed certificate is another cluster's");
                 None
             }
-            Body::RenewResponse(response) => {
-                let key = renewal.take()?;
-                let chain = response.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-                renewed(key, chain, cluster)
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the renewed certificate cannot be used");
+                None
             }
-            // Messages of newer versions are ignored.
-            _ => None,
         }
     }
 }
 
-fn renewed(key: KeyPair, chain: Vec<CertificateDer<'static>>, cluster: &Enrolled) -> Option<Event> {
-    let leaf = chain.first()?;
-    let Some((not_before, not_after)) = crate::identity::validity(leaf) else {
-        tracing::error!("the renewed certificate cannot be read");
-        return None;
-    };
-    let enrolled = Enrolled { chain, not_before, not_after, ..cluster.clone() };
-    Some(Event::Renewed(Box::new(Identity { key, enrolled: Some(enrolled) })))
+/// How long to wait before asking again, when so much of the certificate's life is left: several tries fit into it.
+pub(super) fn renewal_retry(left: Duration) -> Duration {
+    (left / 4).clamp(defaults::RENEWAL_RETRY_FIRST, defaults::RENEWAL_RETRY)
 }
 
 async fn say(send: &mut SendHalf, body: Body) -> Result<(), SendError> {

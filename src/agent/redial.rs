@@ -36,6 +36,13 @@ impl Redial {
     }
 }
 
+/// Between 0 and 1, differently on every machine.
+pub(super) fn jitter() -> f64 {
+    let mut bytes = [0; 4];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system has randomness");
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
 /// A link that another one has replaced, for at most `grace`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retirement {

@@ -1,32 +1,37 @@
-//! The agent's life: identity, dial, serve, renew, dial again.
+//! The agent's life: identity, dial, serve, dial again.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod moored;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Once},
+};
 
 use time::OffsetDateTime;
 use tokio::{
     net::lookup_host,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     admin::{Health, serve_admin},
     enrol::{EnrolError, enrol},
-    link::{Event, Live},
-    redial::Redial,
-    settings::{ApiServerFrom, Settings},
-    state::{Enrolled, Identity, State, StateError},
+    link::Live,
+    redial::{Redial, jitter},
+    settings::{ApiServerFrom, JoinToken, Settings},
+    state::{Identity, State, StateError},
     upstream::{SetupError, Upstream},
 };
 use crate::{
     defaults,
     identity::{
-        HubTrust, HubVerifier, KeyPair,
+        HubTrust, HubVerifier, KeyPair, Secret,
         tls::{TlsError, agent_client},
         verify::LINK_SERVER_NAME,
     },
     transport::{BindError, DialError, Dialer},
-    wire::{ALPN_LINK, CloseCode},
+    wire::ALPN_LINK,
 };
 
 /// The agent cannot start or go on.
@@ -47,6 +52,14 @@ pub enum RunError {
     /// There is no identity and no token to get one.
     #[error("this agent has no valid identity yet: give it a join token (`roadstead cluster add NAME` makes one)")]
     NoToken,
+    /// Its file.
+    #[error("cannot read {path}")]
+    TokenFile {
+        /// Where it is.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The hub refuses the token.
     #[error("cannot join")]
     Enrol(#[from] EnrolError),
@@ -75,6 +88,8 @@ struct Agent {
     health: Arc<Health>,
     /// Links that are being retired.
     retiring: TaskTracker,
+    /// That certificates are not renewed is said once.
+    unrenewed: Once,
 }
 
 /// Runs an agent until `stop` is cancelled.
@@ -90,8 +105,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let health = Arc::new(Health::default());
     let admin = settings.admin_listen;
     let instance = ulid::Ulid::generate().to_string();
-    let agent =
-        Agent { settings, state, upstream, client, instance, health: health.clone(), retiring: TaskTracker::new() };
+    let (retiring, unrenewed) = (TaskTracker::new(), Once::new());
+    let agent = Agent { settings, state, upstream, client, instance, health: health.clone(), retiring, unrenewed };
     tokio::select! {
         biased;
         ended = agent.live(&stop) => ended,
@@ -119,87 +134,15 @@ impl Agent {
         }
     }
 
-    /// Serves one link and its successors, until one is lost (`true`) or the agent stops (`false`).
-    async fn moored(
-        &self,
-        mut live: Live,
-        identity: &mut Identity,
-        redial: &mut Redial,
-        stop: &CancellationToken,
-    ) -> Result<bool, RunError> {
-        loop {
-            self.health.connected(true);
-            let up = Instant::now();
-            let enrolled = identity.enrolled.clone().ok_or(RunError::NoToken)?;
-            let event = tokio::select! {
-                biased;
-                () = stop.cancelled() => {
-                    self.finish(live, &enrolled).await;
-                    return Ok(false);
-                }
-                event = live.serve(&self.upstream, renewal_due(&enrolled), &enrolled) => event,
-            };
-            let grace = match event {
-                Event::Ended(end) => {
-                    self.health.connected(false);
-                    tracing::warn!(%end, "link lost");
-                    redial.lost(up.elapsed(), &end);
-                    return Ok(true);
-                }
-                Event::Drain { delay, grace } => {
-                    tracing::info!(grace_s = grace.as_secs(), "the hub drains");
-                    sleep(delay).await;
-                    grace
-                }
-                Event::Renewed(next) => {
-                    self.state.save(&next).await?;
-                    tracing::info!(not_after = ?next.enrolled.as_ref().map(|e| e.not_after), "certificate renewed");
-                    *identity = *next;
-                    Duration::try_from(enrolled.not_after - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO)
-                }
-            };
-            // Make before break: the old link serves while the new one is dialled.
-            let mut attempt = Redial::default();
-            let next = tokio::select! {
-                biased;
-                event = live.serve(&self.upstream, far_future(), &enrolled) => {
-                    if let Event::Ended(end) = event {
-                        redial.lost(up.elapsed(), &end);
-                    }
-                    self.health.connected(false);
-                    return Ok(true);
-                }
-                next = self.connect(identity, &mut attempt) => next?,
-            };
-            let old = std::mem::replace(&mut live, next);
-            self.retiring.spawn(old.retire(self.upstream.clone(), grace));
-        }
-    }
-
-    /// Stops in order: requests under way may end, then the hub is told.
-    async fn finish(&self, mut live: Live, enrolled: &Enrolled) {
-        tracing::info!(streams = live.streams(), "agent stops");
-        let deadline = Instant::now() + defaults::AGENT_DRAIN;
-        while live.streams() > 0 && Instant::now() < deadline {
-            let slice = live.serve(&self.upstream, far_future(), enrolled);
-            if let Ok(Event::Ended(_)) = timeout(defaults::DRAIN_POLL, slice).await {
-                return;
-            }
-        }
-        live.link.close(CloseCode::Normal);
-        // The close must leave before the process does.
-        sleep(defaults::DRAIN_POLL).await;
-    }
-
     /// The stored identity, or a new one by the join token.
     async fn identity(&self) -> Result<Identity, RunError> {
         let stored = self.state.load().await?;
         if let Some(Identity { enrolled: Some(enrolled), .. }) = &stored
-            && enrolled.not_after > OffsetDateTime::now_utc()
+            && enrolled.not_after() > OffsetDateTime::now_utc()
         {
             return Ok(stored.unwrap_or_else(|| Identity { key: KeyPair::generate(), enrolled: None }));
         }
-        let Some(token) = &self.settings.join_token else { return Err(RunError::NoToken) };
+        let token = self.join_token()?;
         // A key that was sent to the hub before is sent again: the hub may have used up the token for it.
         let mut identity = match stored {
             Some(identity) if identity.enrolled.is_none() => identity,
@@ -208,9 +151,9 @@ impl Agent {
         self.state.save(&identity).await?;
         let mut redial = Redial::default();
         loop {
-            match enrol(&self.settings, token, &identity.key).await {
+            match enrol(&self.settings, &token, &identity.key).await {
                 Ok(enrolled) => {
-                    tracing::info!(cluster = enrolled.cluster, not_after = %enrolled.not_after, "joined the hub");
+                    tracing::info!(cluster = enrolled.cluster, not_after = %enrolled.not_after(), "joined the hub");
                     identity.enrolled = Some(enrolled);
                     self.state.save(&identity).await?;
                     return Ok(identity);
@@ -222,11 +165,24 @@ impl Agent {
         }
     }
 
+    /// The join token, if it is still there: after enrolment its file may be gone.
+    fn join_token(&self) -> Result<Secret, RunError> {
+        let path = match self.settings.join_token.as_ref().ok_or(RunError::NoToken)? {
+            JoinToken::Text(secret) => return Ok(secret.clone()),
+            JoinToken::File(path) => path,
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Secret::new(text.trim())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(RunError::NoToken),
+            Err(source) => Err(RunError::TokenFile { path: path.display().to_string(), source }),
+        }
+    }
+
     /// Dials until a link is live.
     async fn connect(&self, identity: &Identity, redial: &mut Redial) -> Result<Live, RunError> {
         let enrolled = identity.enrolled.as_ref().ok_or(RunError::NoToken)?;
         let trust = HubTrust::Pins(self.settings.hub_ca_pins.clone());
-        let verifier = Arc::new(HubVerifier::new(trust, enrolled.trust_domain.clone()));
+        let verifier = Arc::new(HubVerifier::new(trust, enrolled.own.trust_domain.clone()));
         let tls = Arc::new(agent_client(verifier, enrolled.chain.clone(), &identity.key, ALPN_LINK)?);
         let version = self.kubernetes_version().await;
         loop {
@@ -246,10 +202,11 @@ impl Agent {
     }
 
     async fn dial(&self, tls: &Arc<rustls::ClientConfig>) -> Result<crate::transport::Link, DialFailed> {
-        let Settings { hub_host, hub_port, .. } = &self.settings;
-        let addresses = lookup_host((hub_host.as_str(), *hub_port)).await;
-        let addresses = addresses.map_err(|source| DialFailed::Name { host: hub_host.clone(), source })?;
-        let mut last = DialFailed::NoAddress(hub_host.clone());
+        let hub = &self.settings.hub;
+        let host = || hub.host().to_owned();
+        let addresses = lookup_host((hub.host(), hub.port())).await;
+        let addresses = addresses.map_err(|source| DialFailed::Name { host: host(), source })?;
+        let mut last = DialFailed::NoAddress(host());
         for address in addresses {
             let dialer = Dialer::bind(address)?;
             match dialer.dial(address, LINK_SERVER_NAME, tls.clone(), defaults::DIAL).await {
@@ -282,23 +239,6 @@ enum DialFailed {
     Bind(#[from] BindError),
     #[error(transparent)]
     Dial(#[from] DialError),
-}
-
-/// Between 0 and 1, differently on every machine.
-fn jitter() -> f64 {
-    let mut bytes = [0; 4];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system has randomness");
-    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
-}
-
-/// Two thirds into its life, give or take a tenth of it: agents that started together renew apart.
-fn renewal_due(enrolled: &Enrolled) -> OffsetDateTime {
-    let life = enrolled.not_after - enrolled.not_before;
-    enrolled.not_before + life * (2.0 / 3.0 + (jitter() - 0.5) * 0.2)
-}
-
-fn far_future() -> OffsetDateTime {
-    OffsetDateTime::now_utc() + time::Duration::days(365)
 }
 
 async fn api_server(from: &ApiServerFrom) -> Result<kube::Config, RunError> {

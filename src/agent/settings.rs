@@ -2,25 +2,32 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use crate::identity::{Secret, SpkiSha256};
+use crate::identity::{HubUrl, Secret, SpkiSha256};
 
 /// Settings of `roadstead agent`.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The hub's host: DNS name or IP address, without brackets.
-    pub hub_host: String,
-    /// The hub's port, TCP and UDP.
-    pub hub_port: u16,
-    /// What the hub's CA is known by. Never empty: there is no unpinned way in.
+    /// The hub: HTTPS to join, and links on the UDP port of the same number.
+    pub hub: HubUrl,
+    /// Pins of the hub's CA; more than one during a rotation. Never empty: there is no unpinned way in.
     pub hub_ca_pins: Vec<SpkiSha256>,
-    /// For the first start only.
-    pub join_token: Option<Secret>,
+    /// Needed for the first certificate only.
+    pub join_token: Option<JoinToken>,
     /// Where the identity is kept.
     pub state: StateAt,
     /// How the API server is found.
     pub api_server: ApiServerFrom,
-    /// Health, plain HTTP; `None` = no listener.
-    pub admin_listen: Option<SocketAddr>,
+    /// Health: plain HTTP without authentication. Port 0 = any free one.
+    pub admin_listen: SocketAddr,
+}
+
+/// Where the join token is.
+#[derive(Clone, Debug)]
+pub enum JoinToken {
+    /// In this file, which is read when the token is needed: it may be gone after enrolment.
+    File(PathBuf),
+    /// It is known.
+    Text(Secret),
 }
 
 /// Where the agent keeps its key and certificate.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, serde::rfc3339};
 
 use super::settings::StateAt;
-use crate::identity::{KeyPair, Secret, TrustDomain, keys::KeyError};
+use crate::identity::{KeyPair, OwnCertificate, Secret, keys::KeyError, verify::OwnError};
 
 /// The name of the document, as a file and as a key of the Secret.
 const DOCUMENT: &str = "identity.json";
@@ -40,6 +40,9 @@ pub enum StateError {
     /// Its key.
     #[error("the stored key cannot be read; remove it and join again with a new token")]
     Key(#[from] KeyError),
+    /// Its certificate.
+    #[error("the stored certificate cannot be used; remove the stored identity and join again with a new token")]
+    Certificate(#[from] OwnError),
     /// Another part of it.
     #[error("the stored identity is damaged; remove it and join again with a new token")]
     Damaged,
@@ -52,13 +55,33 @@ pub(super) struct Identity {
 }
 
 /// What the hub gave.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Enrolled {
+    /// The cluster's name at the hub, for logs.
     pub(super) cluster: String,
-    pub(super) trust_domain: TrustDomain,
     pub(super) chain: Vec<CertificateDer<'static>>,
-    pub(super) not_before: OffsetDateTime,
-    pub(super) not_after: OffsetDateTime,
+    /// What the chain's leaf says.
+    pub(super) own: OwnCertificate,
+    /// When it came. The certificate's own beginning is earlier, for clocks that are behind, and says nothing about its life.
+    pub(super) since: OffsetDateTime,
+}
+
+impl Enrolled {
+    /// What came at `since` for `key`, if it is a certificate of an agent with this key.
+    pub(super) fn new(
+        cluster: String,
+        chain: Vec<CertificateDer<'static>>,
+        key: &KeyPair,
+        since: OffsetDateTime,
+    ) -> Result<Self, OwnError> {
+        let own = OwnCertificate::read(&chain, key)?;
+        Ok(Self { cluster, chain, own, since })
+    }
+
+    /// When the certificate ends.
+    pub(super) fn not_after(&self) -> OffsetDateTime {
+        self.own.not_after
+    }
 }
 
 #[derive(Deserialize, Serialize)]
@@ -73,12 +96,9 @@ struct Document {
 #[serde(rename_all = "camelCase")]
 struct EnrolledDocument {
     cluster: String,
-    trust_domain: String,
     chain: Vec<String>,
     #[serde(with = "rfc3339")]
     not_before: OffsetDateTime,
-    #[serde(with = "rfc3339")]
-    not_after: OffsetDateTime,
 }
 
 /// Where the document is kept.
@@ -165,10 +185,8 @@ fn write_whole(path: &std::path::Path, text: &[u8]) -> io::Result<()> {
 fn encode(identity: &Identity) -> Result<Vec<u8>, StateError> {
     let enrolled = identity.enrolled.as_ref().map(|e| EnrolledDocument {
         cluster: e.cluster.clone(),
-        trust_domain: e.trust_domain.to_string(),
         chain: e.chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect(),
-        not_before: e.not_before,
-        not_after: e.not_after,
+        not_before: e.since,
     });
     let document = Document { key: identity.key.to_pem().expose().to_owned(), enrolled };
     Ok(serde_json::to_vec_pretty(&document)?)
@@ -179,15 +197,11 @@ fn decode(bytes: &[u8]) -> Result<Identity, StateError> {
     let key = KeyPair::from_pem(&Secret::new(document.key))?;
     let enrolled = document.enrolled.map(|e| {
         let der = |text: &String| BASE64_STANDARD.decode(text).map(CertificateDer::from);
-        Ok::<_, StateError>(Enrolled {
-            cluster: e.cluster,
-            trust_domain: e.trust_domain.parse().map_err(|_| StateError::Damaged)?,
-            chain: e.chain.iter().map(der).collect::<Result<_, _>>().map_err(|_| StateError::Damaged)?,
-            not_before: e.not_before,
-            not_after: e.not_after,
-        })
+        let chain = e.chain.iter().map(der).collect::<Result<_, _>>().map_err(|_| StateError::Damaged)?;
+        Ok::<_, StateError>(Enrolled::new(e.cluster, chain, &key, e.not_before)?)
     });
-    Ok(Identity { key, enrolled: enrolled.transpose()? })
+    let enrolled = enrolled.transpose()?;
+    Ok(Identity { key, enrolled })
 }
 
 #[cfg(test)]

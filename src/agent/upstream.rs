@@ -12,7 +12,7 @@ mod h2;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::h2::Reason;
-use http::{HeaderValue, Request, Response, Uri, header::HOST, uri::PathAndQuery};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header::HOST, uri::PathAndQuery};
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio_util::task::TaskTracker;
 
@@ -144,7 +144,7 @@ impl Upstream {
         loop {
             let spare = if repeatable { repeat(&request) } else { None };
             let mut failure = match self.try_send(&mut lease, request).await {
-                Ok(response) => return Ok((response, lease)),
+                Ok(response) => return Ok((self.seen(response), lease)),
                 Err(failure) => failure,
             };
             let unsent = failure.take_message();
@@ -191,7 +191,16 @@ impl Upstream {
     /// Sends an upgrade on a connection of its own, which is never used again (CVE-2018-1002105).
     pub(super) async fn send_upgrade(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendFailure> {
         let mut sender = h1::connect_for_upgrade(&self.endpoint, &self.tasks).await?;
-        sender.send_request(request).await.map_err(SendFailure::Lost)
+        let answered = sender.send_request(request).await.map_err(SendFailure::Lost)?;
+        Ok(self.seen(answered))
+    }
+
+    /// An answer may say that the agent's own credential is not valid any more.
+    fn seen(&self, response: Response<Incoming>) -> Response<Incoming> {
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.credential.rejected();
+        }
+        response
     }
 
     /// Gives a connection back once its answer was read to the end.

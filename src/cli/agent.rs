@@ -1,8 +1,6 @@
 //! `roadstead agent`: its settings, from flags, variables and file. Does not know what the agent does with them.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::Deserialize;
 
@@ -13,66 +11,9 @@ use super::failure::Failure;
 use super::layers::{Given, Layers, Places, read_file};
 use super::logging::{self, LogFormat};
 use super::service;
-use super::url::HubUrl;
 use crate::access::is_dns_label;
-use crate::identity::{Secret, SpkiSha256, Token, TokenKind};
-use crate::{agent, hub};
-
-/// What the agent needs to know to start, as meant.
-#[derive(Clone, Debug)]
-pub struct AgentSettings {
-    /// The hub.
-    pub hub: HubUrl,
-    /// Pins of the hub's CA; more than one during a rotation, never none.
-    pub hub_ca_pins: Vec<SpkiSha256>,
-    /// Needed for the first certificate only.
-    pub join_token: Option<JoinToken>,
-    /// Where key and certificate are kept.
-    pub state: StatePlace,
-    /// The one API server.
-    pub api_server: ApiServer,
-    /// Address of health and metrics: plain HTTP without authentication.
-    pub admin_listen: SocketAddr,
-    /// Shape of log lines.
-    pub log_format: LogFormat,
-}
-
-/// Where the join token is.
-#[derive(Clone, Debug)]
-pub enum JoinToken {
-    /// In this file, which is read when the token is needed: it may be gone after enrolment.
-    File(PathBuf),
-    /// It was in the environment.
-    Text(Secret),
-}
-
-/// Where the agent keeps its key and certificate.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum StatePlace {
-    /// In files of this directory.
-    Directory(PathBuf),
-    /// In a Secret of its own cluster.
-    Secret {
-        /// The Secret's namespace.
-        namespace: String,
-        /// The Secret's name.
-        name: String,
-    },
-}
-
-/// How the agent finds its API server.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ApiServer {
-    /// As every pod does: by its ServiceAccount and the cluster's own variables.
-    InCluster,
-    /// By a kubeconfig.
-    Kubeconfig {
-        /// The file.
-        path: PathBuf,
-        /// The context; absent = the file's current one.
-        context: Option<String>,
-    },
-}
+use crate::agent::{self, ApiServerFrom, JoinToken, StateAt};
+use crate::identity::{HubUrl, Secret, SpkiSha256, Token, TokenKind};
 
 /// The configuration file as typed.
 #[derive(Debug, Default, Deserialize)]
@@ -91,46 +32,12 @@ struct AgentFile {
 }
 
 pub(super) fn run(args: AgentArgs, context: &mut Context<'_>) -> Result<(), Failure> {
-    let settings = settings(args, context)?;
-    logging::init(settings.log_format, context)?;
-    serve(settings).map_err(Failure::from)
+    let (settings, log_format) = settings(args, context)?;
+    logging::init(log_format, context)?;
+    service::run(|stop, _| agent::run(settings, stop)).map_err(Failure::from)
 }
 
-/// Starts the agent and stays until it has drained.
-fn serve(settings: AgentSettings) -> anyhow::Result<()> {
-    let url: hub::PublicUrl = settings.hub.to_string().parse()?;
-    let settings = agent::Settings {
-        hub_host: url.host,
-        hub_port: url.port,
-        hub_ca_pins: settings.hub_ca_pins,
-        join_token: settings.join_token.map(read_token).transpose()?.flatten(),
-        state: match settings.state {
-            StatePlace::Directory(path) => agent::StateAt::Directory(path),
-            StatePlace::Secret { namespace, name } => agent::StateAt::Secret { namespace, name },
-        },
-        api_server: match settings.api_server {
-            ApiServer::InCluster => agent::ApiServerFrom::InCluster,
-            ApiServer::Kubeconfig { path, context } => agent::ApiServerFrom::Kubeconfig { path, context },
-        },
-        admin_listen: Some(settings.admin_listen),
-    };
-    service::run(|stop, _| agent::run(settings, stop))
-}
-
-/// The token, if it is still there: after enrolment its file may be gone.
-fn read_token(token: JoinToken) -> anyhow::Result<Option<Secret>> {
-    let path = match token {
-        JoinToken::Text(secret) => return Ok(Some(secret)),
-        JoinToken::File(path) => path,
-    };
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(Secret::new(text.trim()))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {}", path.display()))),
-    }
-}
-
-fn settings(args: AgentArgs, context: &Context<'_>) -> Result<AgentSettings, Failure> {
+fn settings(args: AgentArgs, context: &Context<'_>) -> Result<(agent::Settings, LogFormat), Failure> {
     let file: AgentFile = read_file(args.config.as_deref())?;
     let mut layers = Layers::new(context, args.config.clone());
     let place = |flag, given, env, field, filed| Places { flag: (flag, given), env, file: (field, filed) };
@@ -145,8 +52,8 @@ fn settings(args: AgentArgs, context: &Context<'_>) -> Result<AgentSettings, Fai
         layers.faults.push(format!("{}: means nothing without kubeconfig", layers.field("context")));
     }
     let api_server = match kubeconfig {
-        Some(path) => ApiServer::Kubeconfig { path, context: chosen },
-        None => ApiServer::InCluster,
+        Some(path) => ApiServerFrom::Kubeconfig { path, context: chosen },
+        None => ApiServerFrom::InCluster,
     };
     let admin = place("--admin-listen", args.admin_listen, "ROADSTEAD_ADMIN_LISTEN", "adminListen", file.admin_listen);
     let admin = layers.given(admin);
@@ -154,16 +61,15 @@ fn settings(args: AgentArgs, context: &Context<'_>) -> Result<AgentSettings, Fai
     let format = place("--log-format", args.log_format, "ROADSTEAD_LOG_FORMAT", "logFormat", file.log_format);
     let format = layers.given(format);
     let log_format = layers.parse(format).unwrap_or_default();
-    let settings = hub.zip(state).zip(admin_listen).map(|((hub, state), admin_listen)| AgentSettings {
+    let settings = hub.zip(state).zip(admin_listen).map(|((hub, state), admin_listen)| agent::Settings {
         hub,
         hub_ca_pins,
         join_token,
         state,
         api_server,
         admin_listen,
-        log_format,
     });
-    layers.finish(settings)
+    layers.finish(settings.map(|settings| (settings, log_format)))
 }
 
 /// Flags replace the variable, which replaces the file: pins of several places are never mixed.
@@ -207,7 +113,7 @@ fn join_token(
 type Pair = (Option<String>, Option<String>);
 
 /// Directory or Secret: the topmost layer that names either, and only one of them there.
-fn state(layers: &mut Layers<'_>, flags: Pair, filed: Pair) -> Option<StatePlace> {
+fn state(layers: &mut Layers<'_>, flags: Pair, filed: Pair) -> Option<StateAt> {
     let one = |layers: &Layers<'_>, flag: Pair, env, file: Pair| {
         let place = |flag, text, env, field, filed| Places { flag: (flag, text), env, file: (field, filed) };
         let (directory_env, secret_env) = if env { ("ROADSTEAD_STATE", "ROADSTEAD_STATE_SECRET") } else { ("", "") };
@@ -220,8 +126,8 @@ fn state(layers: &mut Layers<'_>, flags: Pair, filed: Pair) -> Option<StatePlace
         .or_else(|| one(layers, nothing.clone(), true, nothing.clone()))
         .or_else(|| one(layers, nothing.clone(), false, filed));
     match found {
-        Some((Some(directory), None)) => Some(StatePlace::Directory(directory.text.into())),
-        Some((None, secret @ Some(_))) => layers.parse(secret),
+        Some((Some(directory), None)) => Some(StateAt::Directory(directory.text.into())),
+        Some((None, secret @ Some(_))) => layers.parse_by(secret, state_secret),
         Some((Some(directory), Some(secret))) => {
             layers.faults.push(format!("{} and {} are both set; keep one", directory.place, secret.place));
             None
@@ -234,17 +140,13 @@ fn state(layers: &mut Layers<'_>, flags: Pair, filed: Pair) -> Option<StatePlace
     }
 }
 
-impl FromStr for StatePlace {
-    type Err = String;
-
-    /// Reads `NAMESPACE/NAME`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('/') {
-            Some((namespace, name)) if is_dns_label(namespace) && name.split('.').all(is_dns_label) => {
-                Ok(Self::Secret { namespace: namespace.to_owned(), name: name.to_owned() })
-            }
-            _ => Err(format!("{text:?} is not NAMESPACE/NAME of a Secret")),
+/// Reads `NAMESPACE/NAME`.
+fn state_secret(text: &str) -> Result<StateAt, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if is_dns_label(namespace) && name.split('.').all(is_dns_label) => {
+            Ok(StateAt::Secret { namespace: namespace.to_owned(), name: name.to_owned() })
         }
+        _ => Err(format!("{text:?} is not NAMESPACE/NAME of a Secret")),
     }
 }
 

@@ -65,7 +65,10 @@ pub(super) struct HubArgs {
     /// File of grants [env: ROADSTEAD_GRANTS] [default: grants.yaml in the data directory]
     #[arg(long, value_name = "FILE")]
     pub(super) grants: Option<String>,
-    /// Configuration file (YAML: data, listen, adminListen, publicUrl, grants, logFormat)
+    /// Life of the certificates of agents, 1m to 30d [env: ROADSTEAD_AGENT_CERT_TTL] [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    pub(super) agent_cert_ttl: Option<String>,
+    /// Configuration file (YAML: data, listen, adminListen, publicUrl, grants, agentCertTtl, logFormat)
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Log lines as text or json [env: ROADSTEAD_LOG_FORMAT] [default: text]

@@ -22,10 +22,9 @@ use tokio_rustls::client::TlsStream;
 use super::client_config::ClientSettings;
 use super::defaults::{ANSWER, CONNECT, MAX_ANSWER};
 use super::failure::{Code, Failure};
-use super::url::HubUrl;
 use crate::hub::api_types::ErrorStatus;
 use crate::identity::tls::https_client;
-use crate::identity::{HttpsVerifier, HubTrust, Secret};
+use crate::identity::{HttpsVerifier, HubTrust, HubUrl, Secret};
 
 /// How long to wait, and how much to read.
 #[derive(Clone, Copy, Debug)]

@@ -9,10 +9,9 @@ use super::Context;
 use super::args::ClientArgs;
 use super::failure::{Code, Failure};
 use super::layers::{Given, Layers, Places, parse_file};
-use super::url::HubUrl;
 use super::{files, output};
 use crate::hub::api_types::ClientFile;
-use crate::identity::{Secret, Token, TokenKind};
+use crate::identity::{HubUrl, Secret, Token, TokenKind};
 
 /// The file, found and read.
 pub(super) struct Found {

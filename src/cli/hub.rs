@@ -1,6 +1,5 @@
 //! `roadstead hub`: its settings, from flags, variables and file. Does not know what the hub does with them.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -11,26 +10,8 @@ use super::defaults::{HUB_ADMIN_LISTEN, HUB_LISTEN};
 use super::failure::Failure;
 use super::layers::{Layers, Places, read_file};
 use super::logging::{self, LogFormat};
-use super::service;
-use super::url::HubUrl;
-use crate::hub;
-
-/// What the hub needs to know to start, as meant.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct HubSettings {
-    /// Directory of everything that the hub keeps.
-    pub data: PathBuf,
-    /// Address of HTTPS (TCP) and of links (UDP, same port). Port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Address of health and metrics: plain HTTP without authentication, so loopback or a network of the operator's own.
-    pub admin_listen: SocketAddr,
-    /// URL under which clients and agents reach the hub; absent = derived from the address it listens on.
-    pub public_url: Option<HubUrl>,
-    /// File of grants; it need not exist.
-    pub grants: PathBuf,
-    /// Shape of log lines.
-    pub log_format: LogFormat,
-}
+use super::{service, units};
+use crate::hub::{self, CertificateLife};
 
 /// The configuration file as typed. Values are text, so that flag, variable and file mean the same.
 #[derive(Debug, Default, Deserialize)]
@@ -41,28 +22,17 @@ struct HubFile {
     admin_listen: Option<String>,
     public_url: Option<String>,
     grants: Option<String>,
+    agent_cert_ttl: Option<String>,
     log_format: Option<String>,
 }
 
 pub(super) fn run(args: HubArgs, context: &mut Context<'_>) -> Result<(), Failure> {
-    let settings = settings(args, context)?;
-    logging::init(settings.log_format, context)?;
-    serve(settings).map_err(Failure::from)
+    let (settings, log_format) = settings(args, context)?;
+    logging::init(log_format, context)?;
+    service::run(|stop, reload| hub::run(settings, stop, reload)).map_err(Failure::from)
 }
 
-/// Starts the hub and stays until it has drained.
-fn serve(settings: HubSettings) -> anyhow::Result<()> {
-    let settings = hub::Settings {
-        data: settings.data,
-        listen: settings.listen,
-        admin_listen: settings.admin_listen,
-        public_url: settings.public_url.map(|url| url.to_string().parse()).transpose()?,
-        grants: settings.grants,
-    };
-    service::run(|stop, reload| hub::run(settings, stop, reload))
-}
-
-fn settings(args: HubArgs, context: &Context<'_>) -> Result<HubSettings, Failure> {
+fn settings(args: HubArgs, context: &Context<'_>) -> Result<(hub::Settings, LogFormat), Failure> {
     let file: HubFile = read_file(args.config.as_deref())?;
     let mut layers = Layers::new(context, args.config);
     let place = |flag, given, env, field, filed| Places { flag: (flag, given), env, file: (field, filed) };
@@ -73,6 +43,9 @@ fn settings(args: HubArgs, context: &Context<'_>) -> Result<HubSettings, Failure
     let url =
         layers.given(place("--public-url", args.public_url, "ROADSTEAD_PUBLIC_URL", "publicUrl", file.public_url));
     let grants = layers.given(place("--grants", args.grants, "ROADSTEAD_GRANTS", "grants", file.grants));
+    let life =
+        place("--agent-cert-ttl", args.agent_cert_ttl, "ROADSTEAD_AGENT_CERT_TTL", "agentCertTtl", file.agent_cert_ttl);
+    let life = layers.given(life);
     let format = place("--log-format", args.log_format, "ROADSTEAD_LOG_FORMAT", "logFormat", file.log_format);
     let format = layers.given(format);
 
@@ -81,40 +54,48 @@ fn settings(args: HubArgs, context: &Context<'_>) -> Result<HubSettings, Failure
     let admin_listen = layers.parse_or(admin, HUB_ADMIN_LISTEN);
     let public_url = layers.parse(url);
     let grants = layers.parse(grants);
+    let agent_certificate_life = layers.parse_by(life, certificate_life).unwrap_or_default();
     let log_format = layers.parse(format).unwrap_or_default();
-    let settings = data.zip(listen).zip(admin_listen).map(|((data, listen), admin_listen)| HubSettings {
+    let settings = data.zip(listen).zip(admin_listen).map(|((data, listen), admin_listen)| hub::Settings {
         grants: grants.unwrap_or_else(|| data.join("grants.yaml")),
         data,
         listen,
         admin_listen,
         public_url,
-        log_format,
+        agent_certificate_life,
     });
-    layers.finish(settings)
+    layers.finish(settings.map(|settings| (settings, log_format)))
+}
+
+fn certificate_life(text: &str) -> Result<CertificateLife, String> {
+    let life = units::duration(text).map_err(|error| error.to_string())?;
+    CertificateLife::try_from(life).map_err(|error| format!("{error}, not {text}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::tests::with_env;
     use super::*;
     use crate::cli::Code;
 
-    fn read(args: HubArgs, env: &[(&str, &str)]) -> Result<HubSettings, Failure> {
+    fn read(args: HubArgs, env: &[(&str, &str)]) -> Result<(hub::Settings, LogFormat), Failure> {
         with_env(env, |context| settings(args, context))
     }
 
     #[test]
     fn only_the_data_directory_must_be_said() {
         let found = read(HubArgs { data: Some("/d".into()), ..HubArgs::default() }, &[]).unwrap();
-        let expected = HubSettings {
+        let expected = hub::Settings {
             data: "/d".into(),
             listen: "0.0.0.0:8443".parse().unwrap(),
             admin_listen: "127.0.0.1:8444".parse().unwrap(),
             public_url: None,
             grants: "/d/grants.yaml".into(),
-            log_format: LogFormat::Text,
+            agent_certificate_life: CertificateLife::default(),
         };
-        assert_eq!(found, expected);
+        assert_eq!(found, (expected, LogFormat::Text));
     }
 
     #[test]
@@ -124,9 +105,23 @@ mod tests {
         std::fs::write(&config, "data: /file\nlisten: 127.0.0.1:1\ngrants: /g\nlogFormat: json\n").unwrap();
         let args = HubArgs { data: Some("/flag".into()), config: Some(config), ..HubArgs::default() };
         let env = [("ROADSTEAD_DATA", "/env"), ("ROADSTEAD_LISTEN", "127.0.0.1:2")];
-        let found = read(args, &env).unwrap();
+        let (found, format) = read(args, &env).unwrap();
         assert_eq!((found.data, found.listen.port(), found.grants), ("/flag".into(), 2, "/g".into()));
-        assert_eq!(found.log_format, LogFormat::Json);
+        assert_eq!(format, LogFormat::Json);
+    }
+
+    #[test]
+    fn a_certificate_lives_for_a_minute_to_thirty_days() {
+        let with =
+            |life: &str| HubArgs { data: Some("/d".into()), agent_cert_ttl: Some(life.into()), ..HubArgs::default() };
+        for (life, seconds) in [("60s", 60), ("1h", 3600), ("30d", 2_592_000)] {
+            let (found, _) = read(with(life), &[]).unwrap();
+            assert_eq!(Duration::from(found.agent_certificate_life).as_secs(), seconds);
+        }
+        for life in ["59s", "30d1s", "1", ""] {
+            let text = read(with(life), &[]).unwrap_err().to_string();
+            assert!(text.contains("--agent-cert-ttl: "), "{text}");
+        }
     }
 
     #[test]

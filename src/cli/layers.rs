@@ -65,8 +65,17 @@ impl<'a> Layers<'a> {
 
     /// The meaning of a setting, or `None` when it is not given or is a fault.
     pub(super) fn parse<T: FromStr<Err: Display>>(&mut self, given: Option<Given>) -> Option<T> {
+        self.parse_by(given, str::parse)
+    }
+
+    /// Like [`Self::parse`], for text that means something else here than where its type is at home.
+    pub(super) fn parse_by<T, E: Display>(
+        &mut self,
+        given: Option<Given>,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let given = given?;
-        match given.text.parse() {
+        match read(&given.text) {
             Ok(value) => Some(value),
             Err(error) => {
                 self.faults.push(format!("{}: {error}", given.place));

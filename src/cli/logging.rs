@@ -1,6 +1,6 @@
 //! How the long-running commands log: to stderr, filtered by `ROADSTEAD_LOG`, as text or as JSON lines.
 
-use std::str::FromStr;
+use std::{io::IsTerminal, str::FromStr};
 
 use tracing_subscriber::EnvFilter;
 
@@ -34,7 +34,11 @@ pub(super) fn init(format: LogFormat, context: &Context<'_>) -> Result<(), Failu
     let directives = (context.env)("ROADSTEAD_LOG").unwrap_or_else(|| "info".to_owned());
     let filter = EnvFilter::try_new(&directives)
         .map_err(|error| Failure::because(Code::Usage, error, format!("ROADSTEAD_LOG: {directives:?} is no filter")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for terminals: in a file they are noise.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && (context.env)("NO_COLOR").is_none_or(|value| value.is_empty()));
     let started = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::defaults::AGENT_GROUPS;
 use super::failure::{Code, Failure};
 use super::units::timestamp;
-use super::url::HubUrl;
 use crate::access::{DEFAULT_USER, SUBJECT_EXTRA, check_name};
 use crate::hub::api_types::ClusterCreated;
+use crate::identity::HubUrl;
 
 const AGENT: &str = include_str!("../../deploy/agent.yaml.in");
 const NETWORK_POLICY: &str = include_str!("../../deploy/agent-network-policy.yaml.in");

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::{Serialize, de::DeserializeOwned};
 use time::{Duration, OffsetDateTime};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Hub,
@@ -15,7 +15,8 @@ use super::{
         TokenCreate, TokenCreated, TokenList, TokenView, WhoAmI,
     },
     directory::{Cluster, DirectoryError, HubToken, JoinError},
-    enrol::{self, EnrolError},
+    enrol::{self, EnrolError, Source},
+    metrics::Enrolment,
     proxy::{ProxyBody, respond},
 };
 use crate::{
@@ -54,18 +55,34 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
 }
 
 /// Answers `POST /enrol/v1`.
-pub(super) async fn enrol(hub: &Hub, request: Request<Incoming>) -> Response<ProxyBody> {
-    let answer = async {
-        if request.method() != Method::POST {
-            return Err(Status::new(Reason::MethodNotAllowed, "enrolment is a POST"));
-        }
-        let request: EnrolRequest = read(request).await?;
-        match enrol::enrol(hub, &request).await {
-            Ok(enrolled) => json(StatusCode::OK, &enrolled),
-            Err(error) => Err(enrol_status(error)),
-        }
-    };
-    answer.await.unwrap_or_else(|status| respond(&status))
+pub(super) async fn enrol(hub: &Hub, request: Request<Incoming>, source: Source) -> Response<ProxyBody> {
+    if let Err(wait) = hub.attempts.take(source, Instant::now()) {
+        hub.metrics.enrolment(Enrolment::Limited);
+        let status = Status::new(Reason::TooManyRequests, "too many enrolments from this address have failed lately");
+        return respond(&status.with_retry_after(u32::try_from(wait.as_secs() + 1).ok()));
+    }
+    let answer = enrolled(hub, request).await;
+    let refused = answer.as_ref().is_err_and(|status| status.code().is_client_error());
+    hub.metrics.enrolment(match &answer {
+        Ok(_) => Enrolment::Done,
+        Err(_) if refused => Enrolment::Refused,
+        Err(_) => Enrolment::Failed,
+    });
+    if !refused {
+        hub.attempts.give_back(source, Instant::now());
+    }
+    answer.unwrap_or_else(|status| respond(&status))
+}
+
+async fn enrolled(hub: &Hub, request: Request<Incoming>) -> Answer {
+    if request.method() != Method::POST {
+        return Err(Status::new(Reason::MethodNotAllowed, "enrolment is a POST"));
+    }
+    let request: EnrolRequest = read(request).await?;
+    match enrol::enrol(hub, &request).await {
+        Ok(enrolled) => json(StatusCode::OK, &enrolled),
+        Err(error) => Err(enrol_status(error)),
+    }
 }
 
 fn enrol_status(error: EnrolError) -> Status {
@@ -238,7 +255,12 @@ fn failed(error: DirectoryError) -> Status {
         DirectoryError::Missing(_) => Status::new(Reason::NotFound, error.to_string()),
         DirectoryError::Store(_) | DirectoryError::Commit(_) | DirectoryError::Record { .. } => {
             tracing::error!(error = &error as &dyn std::error::Error, "store failed");
-            Status::new(Reason::InternalError, "the hub cannot read or write its store now: see its log")
+            let message = if error.is_disk_full() {
+                "there is no space left on the hub's disk: nothing was changed"
+            } else {
+                "the hub cannot read or write its store now: see its log"
+            };
+            Status::new(Reason::InternalError, message)
         }
     }
 }

@@ -46,6 +46,13 @@ pub enum DirectoryError {
     Missing(String),
 }
 
+impl DirectoryError {
+    /// Whether the disk has no room: with room it works again.
+    pub(super) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Full) | Self::Commit(CommitError::Store(StoreError::Full)))
+    }
+}
+
 /// A join token was not accepted. One text for every reason: the reason is in the hub's log only.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum JoinError {

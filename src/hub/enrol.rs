@@ -1,18 +1,18 @@
 //! `POST /enrol/v1`: a join token and a CSR become an identity. Plain HTTPS, so that the listener of links has no
 //! anonymous path.
 
+mod limit;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use time::OffsetDateTime;
 
+pub(super) use self::limit::{Attempts, Source};
 use super::{
     Hub,
     api_types::{EnrolRequest, EnrolResponse},
     directory::{CertificateRecord, DirectoryError, JoinError},
 };
-use crate::{
-    defaults,
-    identity::{AgentRequest, Issued, Serial, Token, TokenKind, VerifiedCsr},
-};
+use crate::identity::{AgentRequest, Issued, Serial, Token, TokenKind, VerifiedCsr};
 
 /// No certificate.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,8 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest) -> Result<EnrolResp
             &token,
             csr.spki_sha256(),
             |cluster| {
-                let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl: defaults::AGENT_LEAF, serial };
+                let ttl = hub.certificate_life.into();
+                let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
                 let signed = hub
                     .pki
                     .agents()

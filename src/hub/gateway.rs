@@ -2,6 +2,7 @@
 
 mod entrance;
 mod framing;
+mod last_words;
 mod strict;
 
 use std::{convert::Infallible, sync::Arc};
@@ -14,16 +15,22 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use time::OffsetDateTime;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::BufWriter,
+    net::{TcpListener, TcpStream},
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+pub(super) use self::last_words::OpenRequest;
 use self::{
     entrance::Entrance,
     framing::{MAX_HEAD, MAX_HEADERS, Violation},
+    last_words::{Farewell, Speaking},
     strict::{Strict, Verdict},
 };
 use super::{
     Hub, api,
+    enrol::Source,
     proxy::{Caller, ProxyBody, proxy, respond},
 };
 use crate::{
@@ -43,8 +50,8 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls:
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, _)) => {
-                hub.tasks.spawn(connection(hub.clone(), entrance.clone(), tcp));
+            Ok((tcp, peer)) => {
+                hub.tasks.spawn(connection(hub.clone(), entrance.clone(), tcp, Source::from(peer.ip())));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: connections that end will free some.
@@ -55,19 +62,19 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls:
     }
 }
 
-async fn connection(hub: Arc<Hub>, entrance: Entrance, tcp: TcpStream) {
+async fn connection(hub: Arc<Hub>, entrance: Entrance, tcp: TcpStream, source: Source) {
     let _ = tcp.set_nodelay(true);
     let Some(tls) = entrance.pass(tcp).await else { return };
     let (_, state) = tls.get_ref();
     let sni = state.server_name().map(str::to_owned);
     if state.alpn_protocol() == Some(b"h2") {
-        serve_h2(hub, tls, sni).await;
+        serve_h2(hub, tls, sni, source).await;
     } else {
-        serve_h1(hub, tls, sni).await;
+        serve_h1(hub, tls, sni, source).await;
     }
 }
 
-async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>) {
+async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>, source: Source) {
     let verdict = Verdict::default();
     let io = TokioIo::new(Strict::new(tls, sni, verdict.clone()));
     let draining = hub.draining.clone();
@@ -76,7 +83,7 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
         async move {
             let response = match verdict {
                 Some(violation) => refuse(&hub, violation),
-                None => route(&hub, request).await,
+                None => route(&hub, request, source).await,
             };
             Ok::<_, Infallible>(response)
         }
@@ -97,16 +104,19 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
     trace_end(connection.await);
 }
 
-async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>) {
+async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>, source: Source) {
     let draining = hub.draining.clone();
+    let farewell = Arc::new(Farewell::default());
+    let tls = BufWriter::with_capacity(defaults::H2_WRITE, tls);
+    let io = TokioIo::new(Speaking::new(tls, farewell.clone()));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (hub, sni) = (hub.clone(), sni.clone());
+        let (hub, sni, open) = (hub.clone(), sni.clone(), farewell.request());
         async move {
             let response = match check_h2(&request, sni.as_deref()) {
                 Err(violation) => refuse(&hub, violation),
-                Ok(()) => route(&hub, request).await,
+                Ok(()) => route(&hub, request, source).await,
             };
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(|body| body.on(open)))
         }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -119,7 +129,7 @@ async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>)
         .max_pending_accept_reset_streams(defaults::H2_PENDING_RESETS)
         .keep_alive_interval(defaults::H2_PING)
         .keep_alive_timeout(defaults::H2_PING)
-        .serve_connection(TokioIo::new(tls), service);
+        .serve_connection(io, service);
     tokio::pin!(connection);
     tokio::select! {
         ended = &mut connection => return trace_end(ended),
@@ -161,16 +171,16 @@ fn refuse(hub: &Hub, violation: Violation) -> Response<ProxyBody> {
     response
 }
 
-async fn route(hub: &Arc<Hub>, request: Request<Incoming>) -> Response<ProxyBody> {
+async fn route(hub: &Arc<Hub>, request: Request<Incoming>, source: Source) -> Response<ProxyBody> {
     let upgrade = request.headers().contains_key(header::UPGRADE);
-    let response = answer(hub, request).await;
+    let response = answer(hub, request, source).await;
     if upgrade { closing(response) } else { response }
 }
 
-async fn answer(hub: &Arc<Hub>, request: Request<Incoming>) -> Response<ProxyBody> {
+async fn answer(hub: &Arc<Hub>, request: Request<Incoming>, source: Source) -> Response<ProxyBody> {
     let path = request.uri().path();
     if path == "/enrol/v1" {
-        return api::enrol(hub, request).await;
+        return api::enrol(hub, request, source).await;
     }
     match authenticate(hub, request.headers()) {
         Err(status) => respond(&status),

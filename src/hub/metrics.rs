@@ -30,6 +30,11 @@ struct PhaseLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct DirectionLabels {
     direction: &'static str,
 }
@@ -43,6 +48,19 @@ pub(super) enum Phase {
     Open,
     /// From the head on the link to the head of the answer.
     Answer,
+}
+
+/// What became of a request for a first certificate.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Enrolment {
+    /// A certificate was given.
+    Done,
+    /// The request was at fault, its token above all.
+    Refused,
+    /// The hub was at fault.
+    Failed,
+    /// Not looked at: too many from its source were refused.
+    Limited,
 }
 
 /// Where a request's bytes go.
@@ -65,6 +83,7 @@ pub(super) struct Metrics {
     pub links: Gauge,
     /// Streams of requests that are under way.
     pub streams: Gauge,
+    enrolments: Family<OutcomeLabels, Counter>,
     links_refused: Counter,
     requests_refused: Counter,
     truncated: Counter,
@@ -83,6 +102,7 @@ impl Metrics {
             bytes: Family::default(),
             links: Gauge::default(),
             streams: Gauge::default(),
+            enrolments: Family::default(),
             links_refused: Counter::default(),
             requests_refused: Counter::default(),
             truncated: Counter::default(),
@@ -100,6 +120,7 @@ impl Metrics {
         r.register_with_unit("proxied", "Body bytes of requests and answers", Unit::Bytes, self.bytes.clone());
         r.register("links", "Links with an agent that said hello", self.links.clone());
         r.register("streams", "Requests to clusters that are under way", self.streams.clone());
+        r.register("enrolments", "Requests for a first certificate", self.enrolments.clone());
         r.register("links_refused", "Agents that were not admitted", self.links_refused.clone());
         r.register("requests_refused", "Requests refused before they had a meaning", self.requests_refused.clone());
         r.register("answers_truncated", "Answers that were cut and shown as cut", self.truncated.clone());
@@ -130,6 +151,17 @@ impl Metrics {
             Toward::Client => "to_client",
         };
         self.bytes.get_or_create(&DirectionLabels { direction }).inc_by(n as u64);
+    }
+
+    /// Counts a request for a first certificate.
+    pub(super) fn enrolment(&self, outcome: Enrolment) {
+        let outcome = match outcome {
+            Enrolment::Done => "done",
+            Enrolment::Refused => "refused",
+            Enrolment::Failed => "failed",
+            Enrolment::Limited => "limited",
+        };
+        self.enrolments.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Counts an agent that was not admitted.

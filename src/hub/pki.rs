@@ -14,7 +14,7 @@ use crate::{
     defaults,
     identity::{
         AgentVerifier, Authority, AuthorityKind, HttpsRequest, HubName, KeyPair, LinkRequest, Secret, TrustDomain,
-        ca::{AuthorityPem, IssueError, LoadError},
+        ca::{AuthorityPem, IssueError, LoadError, MAX_LEAF_LIFE},
         keys::KeyError,
         tls::{CertSlot, TlsError, certified_key},
     },
@@ -112,7 +112,9 @@ impl Pki {
             };
             store.commit(vec![Op::put(KEY, serde_json::to_vec(&stored)?, expect)]).await?;
         }
-        let verifier = Arc::new(AgentVerifier::new(Arc::new(agents.roots()), agents.trust_domain().clone())?);
+        let verifier = AgentVerifier::new(Arc::new(agents.roots()), agents.trust_domain().clone())?;
+        // As long as this hub may ever have issued: one whose setting was lowered must not lock its agents out.
+        let verifier = Arc::new(verifier.with_max_life(MAX_LEAF_LIFE));
         let (link, https) = leaves(&hub, public, now)?;
         let (agents, hub) = (RwLock::new(Arc::new(agents)), RwLock::new(Arc::new(hub)));
         Ok(Self { agents, hub, verifier, link, https, restart_secret })

@@ -3,7 +3,11 @@
 mod files;
 mod grants;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
 use time::OffsetDateTime;
 use tokio::{
@@ -16,19 +20,23 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Hub, admin,
     directory::{Directory, DirectoryError},
+    enrol::Attempts,
     gateway,
     links::Links,
     metrics::Metrics,
     pki::{Pki, PkiError},
     session,
-    settings::{PublicName, PublicUrl, Settings},
+    settings::{PublicName, Settings},
 };
 use crate::{
     access::GrantsError,
     defaults,
-    identity::tls::{TlsError, agent_listener, https_server},
+    identity::{
+        HubUrl,
+        tls::{TlsError, agent_listener, https_server},
+    },
     store::{Embedded, OpenError, Store},
-    transport::{BindError, Listener, RestartKeys},
+    transport::{BindError, Listener, RestartKeys, udp_socket},
     wire::{ALPN_LINK, CloseCode},
 };
 
@@ -88,14 +96,14 @@ pub async fn run(
     let now = OffsetDateTime::now_utc();
     files::prepare(&settings.data)?;
     let store: Arc<dyn Store> = Arc::new(Embedded::open(&settings.data.join("store.redb")).await?);
-    let listener = listen(settings.listen).await?;
+    let (listener, udp) = listen_both(settings.listen).await?;
     let address = listener.local_addr().map_err(|source| RunError::Listen { address: settings.listen, source })?;
     let admin = listen(settings.admin_listen).await?;
-    let public_url = settings.public_url.clone().unwrap_or_else(|| own_url(address));
+    let public_url = settings.public_url.clone().unwrap_or_else(|| HubUrl::from(address));
     let public_name = PublicName::of(&public_url);
     let pki = Pki::load_or_create(&*store, &public_name, now).await?;
     let links = agent_listener(pki.verifier.clone(), pki.link.clone(), ALPN_LINK)?;
-    let links = Listener::bind(address, Arc::new(links), RestartKeys::from_secret(&pki.restart_secret))?;
+    let links = Listener::on(udp, Arc::new(links), RestartKeys::from_secret(&pki.restart_secret))?;
     let https = https_server(pki.https.clone())?;
     let directory = Directory::load(store.clone()).await?;
     let known = grants::load(&settings.grants)?;
@@ -106,7 +114,9 @@ pub async fn run(
         grants: std::sync::RwLock::new(Arc::new(known)),
         links: Links::default(),
         pki,
+        certificate_life: settings.agent_certificate_life,
         metrics: Metrics::new(now.unix_timestamp() as f64),
+        attempts: Attempts::default(),
         tasks: TaskTracker::new(),
         admin_tasks: TaskTracker::new(),
         draining: CancellationToken::new(),
@@ -185,6 +195,21 @@ async fn renew_certificates(hub: &Hub, store: &dyn Store, public: &PublicName) {
     }
 }
 
+/// TCP and UDP on one port number. Where the system may choose it, it chooses for TCP; another process may have the same number of
+/// UDP, so it is asked again, holding what does not fit until then.
+async fn listen_both(address: SocketAddr) -> Result<(TcpListener, UdpSocket), RunError> {
+    let mut unfit = Vec::new();
+    loop {
+        let listener = listen(address).await?;
+        let chosen = listener.local_addr().map_err(|source| RunError::Listen { address, source })?;
+        match udp_socket(chosen) {
+            Ok(udp) => return Ok((listener, udp)),
+            Err(_) if address.port() == 0 && unfit.len() < defaults::PORT_ATTEMPTS => unfit.push(listener),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
     let listening = || -> io::Result<TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -194,9 +219,4 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
         socket.listen(defaults::BACKLOG)
     };
     listening().map_err(|source| RunError::Listen { address, source })
-}
-
-fn own_url(address: SocketAddr) -> PublicUrl {
-    let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
-    PublicUrl { host, port: address.port() }
 }

@@ -21,15 +21,15 @@ use crate::{
     identity::{AgentRequest, Serial, VerifiedCsr, VerifiedPeer, verify::PeerError},
     transport::{AcceptError, Handshake, HandshakeError, Link, LinkEnd, RecvHalf, SendHalf},
     wire::{
-        CloseCode, Frame, FrameKind, StreamCode,
+        CloseCode, Frame, FrameKind, RENEW, StreamCode,
         generated::{
-            ControlMessage, Drain, Hello, Pong, RenewRequest, RenewResponse, Welcome, control_message::Body, open::Kind,
+            ControlMessage, Drain, Hello, RenewRequest, RenewResponse, Welcome, control_message::Body, open::Kind,
         },
     },
 };
 
-/// What both sides of this version can do beyond version 1 of the wire.
-pub(super) const CAPABILITIES: [&str; 1] = ["renew"];
+/// What this version can do beyond version 1 of the wire.
+const CAPABILITIES: [&str; 1] = [RENEW];
 
 /// An agent was not admitted.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,12 @@ pub(super) async fn serve(hub: Arc<Hub>, handshake: Handshake, room: OwnedSemaph
     }
 }
 
-type Control = (SendHalf, RecvHalf);
+/// The control stream, and what was agreed on it.
+struct Control {
+    send: SendHalf,
+    recv: RecvHalf,
+    renews: bool,
+}
 
 async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Control, Arc<Cluster>), SessionError> {
     let link = handshake.finish().await?;
@@ -80,7 +85,7 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
     let Some(cluster) = hub.directory.cluster_by_uid(peer.cluster()) else {
         return refuse(CloseCode::Revoked, SessionError::UnknownCluster(peer.cluster().to_string()));
     };
-    let ((mut send, recv), hello) = match timeout(defaults::HELLO, hello(&link)).await {
+    let (mut send, recv, hello) = match timeout(defaults::HELLO, hello(&link)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(error)) => return refuse(CloseCode::Protocol, error),
         Err(_) => return refuse(CloseCode::Protocol, SessionError::NoHello),
@@ -90,9 +95,12 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         instance: shown(&hello.instance, NAME),
         kubernetes_version: shown(&hello.kubernetes_version, NAME),
     };
+    let agreed = CAPABILITIES.into_iter().filter(|can| hello.capabilities.iter().any(|c| c == can));
+    let capabilities: Vec<_> = agreed.map(str::to_owned).collect();
+    let renews = capabilities.iter().any(|c| c == RENEW);
     let welcome = Welcome {
         hub_version: env!("CARGO_PKG_VERSION").to_owned(),
-        capabilities: hello.capabilities.into_iter().filter(|c| CAPABILITIES.contains(&c.as_str())).collect(),
+        capabilities,
         cluster_name: cluster.name.clone(),
         hub_time_ms: i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0),
     };
@@ -108,15 +116,15 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         link.link.close(CloseCode::Revoked);
         return Err(SessionError::UnknownCluster(cluster.uid.to_string()));
     }
-    Ok((link, (send, recv), cluster))
+    Ok((link, Control { send, recv, renews }, cluster))
 }
 
-async fn hello(link: &Link) -> Result<(Control, Hello), SessionError> {
+async fn hello(link: &Link) -> Result<(SendHalf, RecvHalf, Hello), SessionError> {
     let incoming = link.accept().await.map_err(SessionError::Ended)?;
     let (Kind::Control(_), send, mut recv) = incoming.open().await? else { return Err(SessionError::Hello) };
     let Ok(Some(Frame::Message(bytes))) = recv.frame().await else { return Err(SessionError::Hello) };
     match ControlMessage::decode(bytes) {
-        Ok(ControlMessage { body: Some(Body::Hello(hello)) }) => Ok(((send, recv), hello)),
+        Ok(ControlMessage { body: Some(Body::Hello(hello)) }) => Ok((send, recv, hello)),
         _ => Err(SessionError::Hello),
     }
 }
@@ -167,7 +175,7 @@ async fn refuse_streams(link: &Link) {
 }
 
 /// Answers the agent's messages until the stream ends; asks it to move when the hub drains.
-async fn converse(hub: &Hub, (mut send, mut recv): Control, cluster: &Cluster) {
+async fn converse(hub: &Hub, Control { mut send, mut recv, renews }: Control, cluster: &Cluster) {
     let mut draining = false;
     loop {
         let frame = tokio::select! {
@@ -181,7 +189,7 @@ async fn converse(hub: &Hub, (mut send, mut recv): Control, cluster: &Cluster) {
             frame = recv.frame() => frame,
         };
         let Ok(Some(Frame::Message(bytes))) = frame else { return };
-        match reply(hub, bytes, cluster).await {
+        match reply(hub, bytes, cluster, renews).await {
             Ok(Some(body)) => {
                 say(&mut send, body);
                 if send.flush().await.is_err() {
@@ -197,11 +205,10 @@ async fn converse(hub: &Hub, (mut send, mut recv): Control, cluster: &Cluster) {
     }
 }
 
-async fn reply(hub: &Hub, bytes: Bytes, cluster: &Cluster) -> Result<Option<Body>, prost::DecodeError> {
+async fn reply(hub: &Hub, bytes: Bytes, cluster: &Cluster, renews: bool) -> Result<Option<Body>, prost::DecodeError> {
     Ok(match ControlMessage::decode(bytes)?.body {
-        Some(Body::Ping(ping)) => Some(Body::Pong(Pong { nonce: ping.nonce })),
-        Some(Body::RenewRequest(request)) => Some(Body::RenewResponse(renew(hub, cluster, &request).await)),
-        // Messages of newer versions, and ones that make no sense from an agent, are ignored.
+        Some(Body::RenewRequest(request)) if renews => Some(Body::RenewResponse(renew(hub, cluster, &request).await)),
+        // Messages of newer versions, of capabilities that were not agreed, and that make no sense from an agent, are ignored.
         _ => None,
     })
 }
@@ -214,7 +221,8 @@ async fn renew(hub: &Hub, cluster: &Cluster, request: &RenewRequest) -> RenewRes
     };
     let now = OffsetDateTime::now_utc();
     let serial = Serial::random();
-    let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl: defaults::AGENT_LEAF, serial };
+    let ttl = hub.certificate_life.into();
+    let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
     let issued = match hub.pki.agents().issue_agent(&request) {
         Ok(issued) => issued,
         Err(error) => return refused(error.to_string()),

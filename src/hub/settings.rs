@@ -3,59 +3,62 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    time::Duration,
+};
+
+use crate::{
+    defaults,
+    identity::{HubUrl, ca::MAX_LEAF_LIFE},
 };
 
 /// Settings of `roadstead hub`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// The one directory that the hub writes.
+    /// The one directory that the hub writes: everything that it keeps.
     pub data: PathBuf,
     /// HTTPS (TCP) and links (UDP), same port. Port 0 = any free one.
     pub listen: SocketAddr,
-    /// Health and metrics, plain HTTP.
+    /// Health and metrics: plain HTTP without authentication, so loopback or a network of the operator's own.
     pub admin_listen: SocketAddr,
     /// How agents and clients reach the hub; `None` = `https://` + the listening address.
-    pub public_url: Option<PublicUrl>,
-    /// Grants, read again when it changes.
+    pub public_url: Option<HubUrl>,
+    /// File of grants, read again when it changes; it need not exist.
     pub grants: PathBuf,
+    /// Life of the certificates of agents that are issued from now on.
+    pub agent_certificate_life: CertificateLife,
 }
 
-/// The hub's address as others use it: scheme https, host, port, nothing else.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PublicUrl {
-    /// DNS name or IP address, without brackets.
-    pub host: String,
-    /// TCP and UDP port.
-    pub port: u16,
+/// A life of an agent's certificate: [`CertificateLife::SHORTEST`] to [`MAX_LEAF_LIFE`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CertificateLife(Duration);
+
+/// A life that is none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a certificate lives for 1m to 30d")]
+pub struct CertificateLifeError;
+
+impl CertificateLife {
+    /// The shortest: a third of it must do for a renewal and for the old link's requests to end.
+    pub const SHORTEST: Duration = Duration::from_secs(60);
 }
 
-/// A text that is no such address.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not https://HOST[:PORT] without a path")]
-pub struct PublicUrlError(String);
-
-impl std::str::FromStr for PublicUrl {
-    type Err = PublicUrlError;
-
-    fn from_str(text: &str) -> Result<Self, PublicUrlError> {
-        let bad = || PublicUrlError(text.to_owned());
-        let uri: http::Uri = text.parse().map_err(|_| bad())?;
-        let authority = uri.authority().ok_or_else(bad)?;
-        if uri.scheme_str() != Some("https") || !matches!(uri.path(), "" | "/") || authority.as_str().contains('@') {
-            return Err(bad());
-        }
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        Ok(Self { host, port: authority.port_u16().unwrap_or(443) })
+impl Default for CertificateLife {
+    fn default() -> Self {
+        Self(defaults::AGENT_LEAF)
     }
 }
 
-impl std::fmt::Display for PublicUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "https://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "https://{}:{}", self.host, self.port)
-        }
+impl TryFrom<Duration> for CertificateLife {
+    type Error = CertificateLifeError;
+
+    fn try_from(life: Duration) -> Result<Self, CertificateLifeError> {
+        (Self::SHORTEST..=MAX_LEAF_LIFE).contains(&life).then_some(Self(life)).ok_or(CertificateLifeError)
+    }
+}
+
+impl From<CertificateLife> for Duration {
+    fn from(life: CertificateLife) -> Self {
+        life.0
     }
 }
 
@@ -70,13 +73,13 @@ pub(super) struct PublicName {
 
 impl PublicName {
     /// The public name and, for use on the hub's own machine, localhost.
-    pub(super) fn of(url: &PublicUrl) -> Self {
+    pub(super) fn of(url: &HubUrl) -> Self {
         let mut names =
             Self { dns: vec!["localhost".to_owned()], ips: vec![[127, 0, 0, 1].into(), IpAddr::V6(1u128.into())] };
-        match url.host.parse::<IpAddr>() {
+        match url.host().parse::<IpAddr>() {
             Ok(ip) if !names.ips.contains(&ip) => names.ips.push(ip),
             Ok(_) => {}
-            Err(_) if url.host != "localhost" => names.dns.push(url.host.clone()),
+            Err(_) if url.host() != "localhost" => names.dns.push(url.host().to_owned()),
             Err(_) => {}
         }
         names

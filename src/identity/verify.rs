@@ -3,6 +3,9 @@
 //! The standard rules let through what must not be a link: no extended key usage, a second name, a life of years (security design § 5.1).
 //! [`VerifiedPeer`] is the only proof that a peer is a certain cluster. Refuses to know sockets, revocation and what a peer may do.
 
+#[macro_use]
+mod signatures;
+
 mod agent;
 mod https;
 mod hub;
@@ -19,7 +22,7 @@ pub use agent::{AgentVerifier, VerifiedPeer};
 pub use https::HttpsVerifier;
 pub use hub::{HubVerifier, LINK_SERVER_NAME};
 pub use leaf::LeafError;
-pub use own::{AgentIdentity, IdentityError};
+pub use own::{OwnCertificate, OwnError};
 pub use trust::{HubTrust, TrustError};
 
 /// Most certificates in a presented chain: leaf, issuing certificate, root (security design § 5.2).
@@ -71,11 +74,6 @@ impl From<PeerError> for rustls::Error {
 fn unix_time(now: OffsetDateTime) -> Result<UnixTime, PeerError> {
     let seconds = u64::try_from(now.unix_timestamp()).map_err(|_| PeerError::Clock)?;
     Ok(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-}
-
-/// TLS 1.2 is never negotiated where these verifiers are used; if it were, this ends the handshake.
-fn no_tls12() -> rustls::Error {
-    rustls::Error::General("tls 1.2 is not spoken here".into())
 }
 
 #[cfg(test)]

@@ -207,8 +207,9 @@ impl Status {
     }
 }
 
-/// `299 roadstead "<text>"` (RFC 7234 § 5.5): printable ASCII only, quotes and backslashes escaped, length capped.
-fn warning(text: &str) -> HeaderValue {
+/// The value of a `Warning` header, `299 roadstead "<text>"` (RFC 7234 § 5.5): printable ASCII only, quotes and backslashes
+/// escaped, length capped.
+pub fn warning(text: &str) -> HeaderValue {
     let mut value = String::from("299 roadstead \"");
     for c in text.chars().take(MAX_WARNING) {
         match c {

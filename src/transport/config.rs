@@ -6,6 +6,7 @@ use aws_lc_rs::hmac;
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 
+use super::congestion::PatientConfig;
 use crate::defaults;
 
 /// Keys that let a restarted hub tell its agents at once that their links are gone (stateless reset, RFC 9000 § 10.3).
@@ -34,8 +35,21 @@ impl RestartKeys {
         let mut config = EndpointConfig::new(Arc::new(self.reset));
         config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
         config.min_reset_interval(defaults::LINK_RESET_INTERVAL);
+        large_packets(&mut config);
         config
     }
+}
+
+/// An agent's endpoint.
+pub(super) fn agent_endpoint() -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    large_packets(&mut config);
+    config
+}
+
+/// Lets the peer send what its path MTU discovery may find.
+fn large_packets(config: &mut EndpointConfig) {
+    config.max_udp_payload_size(defaults::LINK_MTU).expect("more than 1,200");
 }
 
 impl std::fmt::Debug for RestartKeys {
@@ -76,6 +90,7 @@ fn common() -> TransportConfig {
         .max_idle_timeout(Some(IdleTimeout::try_from(defaults::LINK_IDLE).expect("15 s fit a varint of milliseconds")))
         .initial_rtt(defaults::LINK_INITIAL_RTT)
         .mtu_discovery_config(Some(mtu))
-        .datagram_receive_buffer_size(None);
+        .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(PatientConfig::default()));
     config
 }

@@ -1,6 +1,11 @@
 //! The two ends that make links: the hub's listener and the agent's dialer.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
 use quinn::{
     ClientConfig, Connecting, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime,
@@ -10,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::timeout;
 
 use super::{
-    config::{RestartKeys, agent_transport, hub_transport},
+    config::{RestartKeys, agent_endpoint, agent_transport, hub_transport},
     link::{Link, LinkEnd},
 };
 use crate::{defaults, wire::CloseCode};
@@ -89,6 +94,14 @@ impl Listener {
     /// # Errors
     /// When the socket cannot be had or TLS does not fit.
     pub fn bind(address: SocketAddr, tls: Arc<rustls::ServerConfig>, keys: RestartKeys) -> Result<Self, BindError> {
+        Self::on(udp_socket(address)?, tls, keys)
+    }
+
+    /// As [`Listener::bind`], on a socket that is there already.
+    ///
+    /// # Errors
+    /// When TLS does not fit, or the runtime cannot use the socket.
+    pub fn on(socket: UdpSocket, tls: Arc<rustls::ServerConfig>, keys: RestartKeys) -> Result<Self, BindError> {
         let crypto = QuicServerConfig::try_from(tls).map_err(BindError::Tls)?;
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config
@@ -96,7 +109,7 @@ impl Listener {
             .max_incoming(2_000)
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(32 << 20);
-        let endpoint = endpoint(address, keys.endpoint_config(), Some(config))?;
+        let endpoint = endpoint(socket, keys.endpoint_config(), Some(config))?;
         Ok(Self { endpoint })
     }
 
@@ -173,7 +186,7 @@ impl Dialer {
     pub fn bind(towards: SocketAddr) -> Result<Self, BindError> {
         let any = if towards.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let address = any.parse().expect("a literal address");
-        Ok(Self { endpoint: endpoint(address, EndpointConfig::default(), None)? })
+        Ok(Self { endpoint: endpoint(udp_socket(address)?, agent_endpoint(), None)? })
     }
 
     /// Dials one link. `name` is the name sent as SNI; the hub is verified by its certificate's identity.
@@ -212,15 +225,25 @@ async fn close(endpoint: &Endpoint, code: CloseCode, grace: Duration) {
     let _ = timeout(grace, endpoint.wait_idle()).await;
 }
 
-fn endpoint(address: SocketAddr, config: EndpointConfig, server: Option<ServerConfig>) -> Result<Endpoint, BindError> {
-    let bind = || -> io::Result<Endpoint> {
+/// A UDP socket for links, with buffers for many of them.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn udp_socket(address: SocketAddr) -> Result<UdpSocket, BindError> {
+    let bind = || -> io::Result<UdpSocket> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         // The kernel clamps to net.core.{r,w}mem_max; what it gives is logged below.
         let _ = socket.set_recv_buffer_size(defaults::UDP_BUFFER);
         let _ = socket.set_send_buffer_size(defaults::UDP_BUFFER);
         socket.bind(&address.into())?;
         tracing::debug!(receive_buffer = socket.recv_buffer_size().unwrap_or(0), "udp socket bound");
-        Endpoint::new(config, server, socket.into(), Arc::new(TokioRuntime))
+        Ok(socket.into())
     };
     bind().map_err(|source| BindError::Socket { address, source })
+}
+
+fn endpoint(socket: UdpSocket, config: EndpointConfig, server: Option<ServerConfig>) -> Result<Endpoint, BindError> {
+    let address = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
+    Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
+        .map_err(|source| BindError::Socket { address, source })
 }

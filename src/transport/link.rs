@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use quinn::{Connection, ConnectionError, VarInt};
 use rustls_pki_types::CertificateDer;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::stream::{RecvError, RecvHalf, SendHalf};
 use crate::{
@@ -87,6 +87,29 @@ pub struct LinkStats {
     pub mtu: u16,
 }
 
+/// What was heard on a link, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    datagrams: u64,
+    at: Instant,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self { datagrams: 0, at: Instant::now() }
+    }
+}
+
+impl Heard {
+    /// How long the number of datagrams received has been what it is now.
+    fn nothing_since(&mut self, datagrams: u64) -> Duration {
+        if datagrams != self.datagrams {
+            *self = Self { datagrams, at: Instant::now() };
+        }
+        self.at.elapsed()
+    }
+}
+
 /// One QUIC connection with a peer that proved its identity. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Link {
@@ -151,6 +174,25 @@ impl Link {
     /// Safe.
     pub async fn closed(&self) -> LinkEnd {
         self.connection.closed().await.into()
+    }
+
+    /// As [`Link::closed`]; and when nothing came for [`defaults::LINK_DEAF`], closes the link and says so to the peer.
+    ///
+    /// A path may work in one direction only. The side that hears nothing must speak then: the other hears it, and would take twice the
+    /// idle timeout to notice by itself. For the side that sends keep-alives; for the other, silence means nothing before the idle timeout.
+    ///
+    /// # Cancel safety
+    /// Safe: `heard` keeps what is known.
+    pub async fn closed_or_deaf(&self, heard: &mut Heard) -> LinkEnd {
+        loop {
+            if let Ok(end) = timeout(defaults::LINK_LISTEN, self.closed()).await {
+                return end;
+            }
+            if heard.nothing_since(self.connection.stats().udp_rx.datagrams) > defaults::LINK_DEAF {
+                self.close(CloseCode::Silent);
+                return LinkEnd::Silent;
+            }
+        }
     }
 
     /// How the link ended, if it did.

@@ -5,14 +5,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 use tokio_util::io::poll_read_buf;
 
 use super::LinkEnd;
 use crate::wire::{
     CodecError, Direction, Frame, FrameKind, MAX_PAYLOAD, OpenDecoder, Received, Reception, ReceptionError, Rules,
-    RulesError, StreamCode, encode_frame, encode_open, generated::Open,
+    RulesError, StreamCode, encode_open, frame_header, generated::Open,
 };
 
 /// How much of a stream is read at once when little comes, bytes. What an idle watch costs.
@@ -142,18 +142,37 @@ impl SendHalf {
     /// # Panics
     /// In debug builds, when the contract does not allow this frame now: a bug of the caller.
     pub fn queue(&mut self, kind: FrameKind, payload: &[u8]) {
-        let allowed = self.rules.accept(kind);
-        debug_assert!(allowed.is_ok(), "{allowed:?}");
-        encode_frame(kind, payload, &mut self.queue);
+        self.queue_header(kind, payload.len());
+        self.queue.put_slice(payload);
     }
 
     /// Queues body bytes as DATA frames, however many there are.
-    pub fn queue_data(&mut self, mut data: &[u8]) {
-        while !data.is_empty() {
-            let (now, later) = data.split_at(data.len().min(MAX_PAYLOAD));
-            self.queue(FrameKind::Data, now);
-            data = later;
+    pub fn queue_data(&mut self, data: &[u8]) {
+        data.chunks(MAX_PAYLOAD).for_each(|payload| self.queue(FrameKind::Data, payload));
+    }
+
+    /// Queues pieces of a body that came together in as few DATA frames as they fit into: what is small on the way in need not
+    /// be small on the way out.
+    pub fn queue_pieces(&mut self, pieces: &[Bytes]) {
+        let mut left: usize = pieces.iter().map(Bytes::len).sum();
+        let mut room = 0;
+        for mut piece in pieces.iter().map(|piece| &piece[..]) {
+            while !piece.is_empty() {
+                if room == 0 {
+                    room = left.min(MAX_PAYLOAD);
+                    self.queue_header(FrameKind::Data, room);
+                }
+                let (now, later) = piece.split_at(piece.len().min(room));
+                self.queue.put_slice(now);
+                (room, left, piece) = (room - now.len(), left - now.len(), later);
+            }
         }
+    }
+
+    fn queue_header(&mut self, kind: FrameKind, len: usize) {
+        let allowed = self.rules.accept(kind);
+        debug_assert!(allowed.is_ok(), "{allowed:?}");
+        frame_header(kind, len, &mut self.queue);
     }
 
     /// Bytes queued and not yet handed to QUIC.

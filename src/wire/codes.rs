@@ -83,6 +83,8 @@ pub enum CloseCode {
     Protocol,
     /// No room now; dial later.
     Overloaded,
+    /// Nothing was heard of the peer, who may hear this all the same.
+    Silent,
     /// A code of a newer version.
     Unknown(u64),
 }
@@ -98,6 +100,7 @@ impl CloseCode {
             Self::Protocol => 0x1004,
             Self::Overloaded => 0x1005,
             Self::Expired => 0x1006,
+            Self::Silent => 0x1007,
             Self::Unknown(code) => code,
         }
     }
@@ -112,6 +115,7 @@ impl CloseCode {
             Self::Protocol => "protocol error",
             Self::Overloaded => "overloaded",
             Self::Expired => "certificate expired",
+            Self::Silent => "nothing was heard for too long",
             Self::Unknown(_) => "unknown code",
         }
     }
@@ -127,6 +131,7 @@ impl From<u64> for CloseCode {
             0x1004 => Self::Protocol,
             0x1005 => Self::Overloaded,
             0x1006 => Self::Expired,
+            0x1007 => Self::Silent,
             other => Self::Unknown(other),
         }
     }

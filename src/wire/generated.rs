@@ -95,7 +95,7 @@ pub struct Failure {
 /// Payload of MESSAGE frames on a control stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControlMessage {
-    #[prost(oneof = "control_message::Body", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "control_message::Body", tags = "1, 2, 3, 4, 5")]
     pub body: ::core::option::Option<control_message::Body>,
 }
 /// Nested message and enum types in `ControlMessage`.
@@ -107,14 +107,10 @@ pub mod control_message {
         #[prost(message, tag = "2")]
         Welcome(super::Welcome),
         #[prost(message, tag = "3")]
-        Ping(super::Ping),
-        #[prost(message, tag = "4")]
-        Pong(super::Pong),
-        #[prost(message, tag = "5")]
         Drain(super::Drain),
-        #[prost(message, tag = "6")]
+        #[prost(message, tag = "4")]
         RenewRequest(super::RenewRequest),
-        #[prost(message, tag = "7")]
+        #[prost(message, tag = "5")]
         RenewResponse(super::RenewResponse),
     }
 }
@@ -124,7 +120,7 @@ pub struct Hello {
     /// Version of the agent's binary.
     #[prost(string, tag = "1")]
     pub agent_version: ::prost::alloc::string::String,
-    /// What this agent can do beyond version 1; unknown words are ignored.
+    /// What this agent can do beyond version 1; unknown words are ignored. `renew`: ask for certificates over the link.
     #[prost(string, repeated, tag = "2")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Of this agent process; new at every start.
@@ -149,16 +145,6 @@ pub struct Welcome {
     #[prost(int64, tag = "4")]
     pub hub_time_ms: i64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Ping {
-    #[prost(uint64, tag = "1")]
-    pub nonce: u64,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Pong {
-    #[prost(uint64, tag = "1")]
-    pub nonce: u64,
-}
 /// Hub to agent: dial a new link, then let this one end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Drain {
@@ -169,7 +155,7 @@ pub struct Drain {
     #[prost(uint32, tag = "2")]
     pub grace_ms: u32,
 }
-/// Agent to hub: a certificate for a new key.
+/// Agent to hub, where both can `renew`: a certificate for a new key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewRequest {
     /// PKCS #10, DER. Only its public key counts.

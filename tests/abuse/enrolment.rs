@@ -7,7 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
     string::Ia5String,
 };
-use roadstead::identity::KeyPair;
+use roadstead::{defaults, identity::KeyPair};
 use serde_json::json;
 use tokio::{
     io::AsyncReadExt,
@@ -39,6 +39,7 @@ async fn one_token_is_one_identity() {
     }
     rows.run("T010", "one key twice: two serials", serials(&hub)).await;
     rows.run("T017", "a name that exists", name_taken(&hub)).await;
+    rows.run("T019", "failures from one address: 429, and nobody else waits", limited(&hub)).await;
     for (what, body, status) in bodies() {
         rows.run("T009", what, body_gets(&hub, &body, status)).await;
     }
@@ -66,13 +67,11 @@ async fn parallel(hub: &Hub) -> Outcome {
     let announced = Arc::new(hub.announce("parallel").await);
     let mut asking = JoinSet::new();
     for _ in 0..200 {
-        let (door, announced) = (hub.door.clone(), announced.clone());
+        let (door, announced) = (hub.door.elsewhere(), announced.clone());
         asking.spawn(async move {
             let csr = BASE64_STANDARD.encode(KeyPair::generate().csr());
             let body = json!({"token": announced.token, "csr": csr}).to_string();
-            let head =
-                format!("POST /enrol/v1 HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", door.address, body.len());
-            door.send(format!("{head}{body}").as_bytes(), false).await.status()
+            door.enrol(&body).await.status()
         });
     }
     let statuses = asking.join_all().await;
@@ -105,6 +104,28 @@ async fn same_words(hub: &Hub) -> Outcome {
     }
     words.dedup();
     expect(words.len() == 1, format!("{words:?}"))
+}
+
+async fn limited(hub: &Hub) -> Outcome {
+    let body = json!({"token": "guessed", "csr": BASE64_STANDARD.encode(KeyPair::generate().csr())}).to_string();
+    let door = hub.door.elsewhere();
+    let mut asking = JoinSet::new();
+    for _ in 0..3 * defaults::ENROLMENT_FAILURES {
+        let (door, body) = (door.clone(), body.clone());
+        asking.spawn(async move { door.enrol(&body).await.first() });
+    }
+    let answers = asking.join_all().await;
+    let of = |status| answers.iter().filter(|answer| answer.status == status).count();
+    let (refused, over) = (of(401), of(429));
+    // Some grow back while this runs.
+    let fits = refused >= defaults::ENROLMENT_FAILURES as usize && over > 0 && refused + over == answers.len();
+    expect(fits, format!("{refused} × 401, {over} × 429 of {}", answers.len()))?;
+    let told = answers.iter().filter(|a| a.status == 429).all(|a| !a.header("retry-after").is_empty());
+    let counted = hub.metric("roadstead_enrolments_total{outcome=\"limited\"}").await;
+    expect(told && counted == over as f64, format!("told: {told}, counted: {counted} of {over}"))?;
+    let announced = hub.announce("unlimited").await;
+    let (status, body) = enrol(hub, &announced.token, &KeyPair::generate().csr()).await;
+    expect(status == 200, format!("another address: {status} {body}"))
 }
 
 /// A CSR signed by its own key, with whatever in it.
@@ -227,7 +248,7 @@ fn bodies() -> Vec<(&'static str, String, u16)> {
 }
 
 async fn body_gets(hub: &Hub, body: &str, status: u16) -> Outcome {
-    let reply = hub.post("POST", "/enrol/v1", "x", body).await;
+    let reply = hub.door.elsewhere().enrol(body).await;
     expect(reply.status() == status, format!("status {}", reply.status()))
 }
 

@@ -41,24 +41,21 @@ struct Link {
     agent: Process,
     origin: Origin,
     /// The control stream must live.
-    _control: (quinn::SendStream, quinn::RecvStream),
+    control: (quinn::SendStream, quinn::RecvStream),
 }
 
-/// Writes the identity that an agent keeps.
-pub(crate) fn write_state(dir: &Path, key_pem: &str, chain: &[CertificateDer<'static>], trust_domain: &str) {
+/// Writes the identity that an agent keeps: its certificate came at `since`.
+pub(crate) fn write_state(dir: &Path, key_pem: &str, chain: &[CertificateDer<'static>], since: OffsetDateTime) {
     use base64::{Engine, prelude::BASE64_STANDARD};
-    let now = OffsetDateTime::now_utc();
-    let rfc3339 = |at: OffsetDateTime| at.format(&time::format_description::well_known::Rfc3339).unwrap();
+    let since = since.format(&time::format_description::well_known::Rfc3339).unwrap();
     let chain: Vec<String> = chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect();
-    let enrolled = json!({
-        "cluster": "edge", "trustDomain": trust_domain, "chain": chain,
-        "notBefore": rfc3339(now - HOUR), "notAfter": rfc3339(now + 20 * HOUR),
-    });
+    let enrolled = json!({ "cluster": "edge", "chain": chain, "notBefore": since });
     std::fs::create_dir_all(dir).unwrap();
     write_private(&dir.join("identity.json"), &json!({"key": key_pem, "enrolled": enrolled}).to_string());
 }
 
-async fn moor() -> Link {
+/// The agent's certificate came at a time such that it is due for renewal or not; the hub says what it can.
+async fn moor(since: Duration, capabilities: &[&str]) -> Link {
     let (now, dir) = (OffsetDateTime::now_utc(), TempDir::new().unwrap());
     let domain: TrustDomain = "evil.roadstead".parse().unwrap();
     let agents = Authority::create(AuthorityKind::Agents, domain.clone(), now).unwrap();
@@ -67,7 +64,7 @@ async fn moor() -> Link {
     let csr = VerifiedCsr::parse(&key.csr()).unwrap();
     let request = AgentRequest { csr: &csr, cluster: &cluster, now, ttl: 20 * HOUR, serial: Serial::random() };
     let chain = agents.issue_agent(&request).unwrap().chain;
-    write_state(&dir.path().join("edge"), key.to_pem().expose(), &chain, domain.as_str());
+    write_state(&dir.path().join("edge"), key.to_pem().expose(), &chain, now - since);
 
     let link_key = KeyPair::generate();
     let name = "hub-0".parse().unwrap();
@@ -80,9 +77,11 @@ async fn moor() -> Link {
     let (mut send, mut recv) = timeout(SOON, connection.accept_bi()).await.unwrap().unwrap();
     let mut frames = Frames::after_open(&mut recv).await.unwrap();
     assert!(matches!(frames.next(&mut recv).await, Some(Frame::Message(_))));
-    let welcome = ControlMessage { body: Some(Body::Welcome(Welcome::default())) };
+    let capabilities = capabilities.iter().map(|c| (*c).to_owned()).collect();
+    let welcome = Welcome { capabilities, ..Welcome::default() };
+    let welcome = ControlMessage { body: Some(Body::Welcome(welcome)) };
     send.write_all(&frame(FrameKind::Message, &welcome.encode_to_vec())).await.unwrap();
-    Link { connection, _endpoint: endpoint, _dir: dir, agent, origin, _control: (send, recv) }
+    Link { connection, _endpoint: endpoint, _dir: dir, agent, origin, control: (send, recv) }
 }
 
 fn listener(chain: Vec<CertificateDer<'static>>, key: &Secret) -> Endpoint {
@@ -183,7 +182,7 @@ impl Link {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_malicious_hub_gets_nothing_from_an_agent() {
-    let mut link = moor().await;
+    let mut link = moor(HOUR, &[]).await;
     let rows = Rows::default();
     rows.run("T116", "(control) an honest request passes", link.serves()).await;
     identities(&rows, &link).await;
@@ -195,6 +194,31 @@ async fn a_malicious_hub_gets_nothing_from_an_agent() {
     rows.run("T118", "the agent lives and still serves", link.serves()).await;
     assert!(link.agent.alive() && !link.agent.said().contains("panicked"), "{}", link.agent.said());
     sleep(Duration::from_millis(10)).await;
+    rows.end().await;
+}
+
+/// What is not agreed is not used: an agent whose certificate is due asks the hub that can renew it, and no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_asks_for_nothing_that_was_not_agreed() {
+    // 20 h are left of 120 h: due since long ago.
+    const DUE: Duration = Duration::from_secs(100 * 3600);
+    let rows = Rows::default();
+    let (mut able, mut unable) = tokio::join!(moor(DUE, &["renew", "more"]), moor(DUE, &["more"]));
+    rows.run("renew", "(control) a hub that renews is asked", async {
+        let asked = timeout(SOON, Frames::default().next(&mut able.control.1)).await;
+        let Ok(Some(Frame::Message(bytes))) = asked else { return Err(format!("{asked:?}")) };
+        let body = ControlMessage::decode(bytes).map_err(|e| e.to_string())?.body;
+        expect(matches!(body, Some(Body::RenewRequest(_))), format!("{body:?}"))
+    })
+    .await;
+    rows.run("renew", "a hub that does not renew is not asked; the agent says so, once, and serves", async {
+        let asked = timeout(Duration::from_secs(2), Frames::default().next(&mut unable.control.1)).await;
+        expect(asked.is_err(), format!("{asked:?}"))?;
+        let said = unable.agent.said().matches("does not renew certificates").count();
+        expect(said == 1, format!("said {said} times: {}", unable.agent.said()))?;
+        unable.serves().await
+    })
+    .await;
     rows.end().await;
 }
 

@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -20,6 +21,12 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// What the agent's own ServiceAccount is known by here; nobody else may ever send it.
 pub(crate) const AGENT_TOKEN: &str = "fake-service-account-token-of-the-agent";
+
+/// One event of [`Then::Watch`].
+pub(crate) const RECORD: &str = "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Pod\",\"apiVersion\":\"v1\"}}\n";
+
+/// How far apart they are.
+pub(crate) const RECORD_EVERY: Duration = Duration::from_millis(250);
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -47,6 +54,8 @@ pub(crate) enum Then {
     Close,
     /// Everything that comes is sent back: a session of exec.
     Echo,
+    /// So many [`RECORD`]s, one each [`RECORD_EVERY`], and a clean end: a watch. The answer's head says that it is chunked.
+    Watch(usize),
 }
 
 /// The fake.
@@ -161,8 +170,23 @@ async fn serve(mut tls: TlsStream<TcpStream>, connection: usize, state: &State) 
                 drop(tokio::io::copy(&mut read, &mut write).await);
                 return drop(write.shutdown().await);
             }
+            Then::Watch(records) => {
+                if watch(&mut tls, records).await.is_err() {
+                    return;
+                }
+            }
         }
     }
+}
+
+async fn watch(tls: &mut TlsStream<TcpStream>, records: usize) -> std::io::Result<()> {
+    for _ in 0..records {
+        tokio::time::sleep(RECORD_EVERY).await;
+        tls.write_all(format!("{:x}\r\n{RECORD}\r\n", RECORD.len()).as_bytes()).await?;
+        tls.flush().await?;
+    }
+    tls.write_all(b"0\r\n\r\n").await?;
+    tls.flush().await
 }
 
 fn answer(state: &State, head: &str) -> (Vec<u8>, Then) {

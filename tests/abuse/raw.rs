@@ -1,13 +1,20 @@
 //! A client that sends exactly the bytes it is given, over TLS, and reads answers as strictly as it can. No HTTP library: the requests
 //! of these rows are what no library would send.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use roadstead::identity::{HttpsVerifier, HubTrust, tls};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -20,6 +27,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(8);
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,
     pub(crate) ca: String,
+    /// From where, on this machine.
+    pub(crate) from: Ipv4Addr,
 }
 
 /// One answer, taken apart.
@@ -65,6 +74,12 @@ impl Answer {
 }
 
 impl Door {
+    /// The same door, come to from an address of 127.0.0.0/8 that nobody else comes from.
+    pub(crate) fn elsewhere(&self) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0x7f01_0001);
+        Self { from: NEXT.fetch_add(1, Ordering::Relaxed).into(), ..self.clone() }
+    }
+
     /// A connection that speaks `alpn`, with `name` as SNI (an address sends none).
     pub(crate) async fn connect(&self, name: &str, alpn: &[&[u8]]) -> Result<TlsStream<TcpStream>, String> {
         let trust = HubTrust::from_pem(&self.ca).map_err(|e| e.to_string())?;
@@ -73,7 +88,9 @@ impl Door {
     }
 
     pub(crate) async fn connect_with(&self, name: &str, config: ClientConfig) -> Result<TlsStream<TcpStream>, String> {
-        let tcp = TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
+        let socket = TcpSocket::new_v4().map_err(|e| e.to_string())?;
+        socket.bind((self.from, 0).into()).map_err(|e| e.to_string())?;
+        let tcp = socket.connect(self.address).await.map_err(|e| e.to_string())?;
         let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|e| e.to_string())
@@ -83,6 +100,13 @@ impl Door {
     /// first whole answer and a moment more.
     pub(crate) async fn send(&self, bytes: &[u8], until_closed: bool) -> Reply {
         self.send_as("127.0.0.1", bytes, until_closed).await
+    }
+
+    /// Asks for a certificate.
+    pub(crate) async fn enrol(&self, body: &str) -> Reply {
+        let head =
+            format!("POST /enrol/v1 HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", self.address, body.len());
+        self.send(format!("{head}{body}").as_bytes(), false).await
     }
 
     pub(crate) async fn send_as(&self, name: &str, bytes: &[u8], until_closed: bool) -> Reply {

@@ -78,7 +78,6 @@ pub(crate) fn expect(holds: bool, otherwise: impl Display) -> Outcome {
 const LATER: &[(&str, &str)] = &[
     ("T011-T016", "proof by ServiceAccount token: the identity issue (key-bound enrolment)"),
     ("T018", "pending clusters: the identity issue (acceptance)"),
-    ("T019", "enrolment rate limit: the identity issue; enrolments are bounded by connections only"),
     ("T035-T039", "paths: unit tests in src/k8s/target; a sample runs here"),
     ("T051", "audit of proxied pods: the audit issue; that the capability is needed runs here"),
     (

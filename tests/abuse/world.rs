@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    net::Ipv4Addr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -128,18 +129,28 @@ pub(crate) struct Announced {
 
 impl Hub {
     pub(crate) async fn start(log_level: &str) -> Self {
+        Self::start_with(&[], log_level).await
+    }
+
+    /// Starts with these flags beside the usual ones.
+    pub(crate) async fn start_with(flags: &[&str], log_level: &str) -> Self {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("data")).unwrap();
         fs::write(dir.path().join("data/grants.yaml"), GRANTS).unwrap();
-        Self::start_in(dir, log_level).await
+        Self::start_at(dir, flags, log_level).await
     }
 
     /// Starts with whatever the directory holds.
     pub(crate) async fn start_in(dir: TempDir, log_level: &str) -> Self {
+        Self::start_at(dir, &[], log_level).await
+    }
+
+    async fn start_at(dir: TempDir, more: &[&str], log_level: &str) -> Self {
         let data = dir.path().join("data");
         let _ = fs::remove_file(data.join("endpoints.json"));
-        let flags =
+        let usual =
             ["hub", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let flags = [&usual, more].concat();
         let mut process = Process::spawn("hub", &flags, log_level, dir.path());
         until("the hub listens", || {
             assert!(process.alive(), "hub ended: {}", process.said());
@@ -152,18 +163,30 @@ impl Hub {
         let ca = fs::read_to_string(data.join("hub-ca.pem")).unwrap();
         let admin = fs::read_to_string(data.join("admin.yaml")).unwrap();
         let admin = admin.lines().find_map(|l| l.strip_prefix("token: ")).unwrap().to_owned();
-        Self { process, dir, door: Door { address, ca }, admin, metrics }
+        Self { process, dir, door: Door { address, ca, from: Ipv4Addr::LOCALHOST }, admin, metrics }
     }
 
     /// The names and labels of all metrics.
     pub(crate) async fn series(&self) -> Vec<String> {
+        let lines = self.samples().await;
+        lines.into_iter().map(|(series, _)| series).collect()
+    }
+
+    /// One metric, labels and all as its text names it; 0 when it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let found = self.samples().await.into_iter().find(|(series, _)| series == name);
+        found.map_or(0.0, |(_, value)| value.parse().unwrap())
+    }
+
+    async fn samples(&self) -> Vec<(String, String)> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut tcp = tokio::net::TcpStream::connect(self.metrics).await.unwrap();
         tcp.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut text = String::new();
         tcp.read_to_string(&mut text).await.unwrap();
         let lines = text.lines().filter(|line| line.starts_with("roadstead_"));
-        lines.filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series.to_owned()).collect()
+        let pairs = lines.filter_map(|line| line.rsplit_once(' '));
+        pairs.map(|(series, value)| (series.to_owned(), value.to_owned())).collect()
     }
 
     /// A request of the hub's own API by its administrator; status and body.
@@ -206,6 +229,11 @@ impl Hub {
     pub(crate) fn spawn_agent(&self, name: &str, announced: &Announced, origin: &Origin, level: &str) -> Process {
         let token = self.dir.path().join(format!("{name}.join"));
         write_private(&token, &announced.token);
+        self.spawn_agent_again(name, announced, origin, level)
+    }
+
+    /// The same for an agent that has its identity.
+    pub(crate) fn spawn_agent_again(&self, name: &str, announced: &Announced, origin: &Origin, level: &str) -> Process {
         spawn_agent(self.dir.path(), name, &self.door.address.to_string(), &announced.pin, origin, level)
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
 };
 
 use super::process::write_private;
@@ -20,8 +20,8 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Makes all of them.
-    pub(crate) fn make(dir: &Path) -> Result<Self> {
+    /// Makes all of them; the API server's key is RSA of 2048 bits, as kubeadm's default is, or else like all others of P-256.
+    pub(crate) fn make(dir: &Path, rsa: bool) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test-cluster-ca");
@@ -36,7 +36,8 @@ impl Certificates {
         let client = ExtendedKeyUsagePurpose::ClientAuth;
         let api_names =
             ["127.0.0.1", "localhost", "10.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
-        issue(dir, &ca, "apiserver", ("kube-apiserver", None), &api_names, server.clone())?;
+        let api_key = KeyPair::generate_for(if rsa { &PKCS_RSA_SHA256 } else { &PKCS_ECDSA_P256_SHA256 })?;
+        issue_for(&api_key, dir, &ca, "apiserver", ("kube-apiserver", None), &api_names, server.clone())?;
         issue(dir, &ca, "kubelet", ("system:node:test-node", Some("system:nodes")), &["127.0.0.1"], server)?;
         issue(dir, &ca, "kubelet-client", ("kube-apiserver-kubelet-client", None), &[], client.clone())?;
         issue(dir, &ca, "admin", ("test-admin", Some("system:masters")), &[], client)?;
@@ -62,11 +63,22 @@ fn issue(
     dir: &Path,
     ca: &CertifiedIssuer<'_, KeyPair>,
     file: &str,
+    name: (&str, Option<&str>),
+    names: &[&str],
+    usage: ExtendedKeyUsagePurpose,
+) -> Result<()> {
+    issue_for(&KeyPair::generate()?, dir, ca, file, name, names, usage)
+}
+
+fn issue_for(
+    key: &KeyPair,
+    dir: &Path,
+    ca: &CertifiedIssuer<'_, KeyPair>,
+    file: &str,
     (common_name, organization): (&str, Option<&str>),
     names: &[&str],
     usage: ExtendedKeyUsagePurpose,
 ) -> Result<()> {
-    let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
     params.distinguished_name.push(DnType::CommonName, common_name);
     if let Some(organization) = organization {
@@ -74,6 +86,6 @@ fn issue(
     }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
-    fs::write(dir.join(format!("{file}.crt")), params.signed_by(&key, ca)?.pem())?;
+    fs::write(dir.join(format!("{file}.crt")), params.signed_by(key, ca)?.pem())?;
     write_private(&dir.join(format!("{file}.key")), key.serialize_pem().as_bytes())
 }

@@ -31,7 +31,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 pub(crate) use binaries::{Binaries, Set};
 use certificates::Certificates;
-use port::ReservedPort;
+pub(crate) use port::ReservedPort;
 pub(crate) use process::{Process, bound_to_us, signal, stop_all, write_private};
 
 /// How long a control plane may take to be ready: 3 s on an idle machine, far more beside a compiler on 2 cores.
@@ -49,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) dir: Option<PathBuf>,
     /// Writes an audit event at level `Metadata` for every stage of every request to [`ControlPlane::audit_log`].
     pub(crate) audit_log: bool,
+    /// The API server's key is RSA of 2048 bits, as kubeadm makes it, instead of P-256: its handshakes cost what they cost there.
+    pub(crate) rsa: bool,
     /// More flags for kube-apiserver.
     pub(crate) extra_args: Vec<String>,
 }
@@ -56,7 +58,7 @@ pub(crate) struct Options {
 impl Options {
     /// A bare control plane: no pods, no audit log, a temporary directory.
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), pods: false, dir: None, audit_log: false, extra_args: Vec::new() }
+        Self { name: name.to_owned(), pods: false, dir: None, audit_log: false, rsa: false, extra_args: Vec::new() }
     }
 
     /// The same with pods.
@@ -106,7 +108,7 @@ impl ControlPlane {
             (None, None) => unreachable!("one of them was just made"),
         };
         fs::create_dir_all(dir.join("logs")).with_context(|| format!("making {}", dir.display()))?;
-        let certificates = Certificates::make(&dir.join("pki"))?;
+        let certificates = Certificates::make(&dir.join("pki"), options.rsa)?;
         let (etcd_port, api_port) = (ReservedPort::new()?, ReservedPort::new()?);
         let etcd = start_etcd(&binaries, &dir, &etcd_port)?;
         let mut this = Self {

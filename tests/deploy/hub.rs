@@ -68,6 +68,16 @@ impl Hub {
         self.endpoints["url"].as_str().unwrap_or_default()
     }
 
+    /// Where it listens, as a URL.
+    pub(crate) fn address(&self) -> Result<String> {
+        Ok(format!("https://{}", self.endpoints["listen"].as_str().context("no listen")?))
+    }
+
+    /// The CA of its HTTPS certificate.
+    pub(crate) fn ca(&self) -> std::path::PathBuf {
+        self.dir.path().join("data/hub-ca.pem")
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> Result<String> {
         fs::read_to_string(self.dir.path().join("logs/hub.log")).context("reading the hub's log")
@@ -75,9 +85,8 @@ impl Hub {
 
     /// Runs one of the commands as administrator and gives its stdout.
     pub(crate) fn roadstead(&self, args: &[&str]) -> Result<String> {
-        let listen = self.endpoints["listen"].as_str().context("no listen")?;
         let mut command = clean();
-        command.args(args).arg("--hub").arg(format!("https://{listen}"));
+        command.args(args).arg("--hub").arg(self.address()?);
         let output = command.env("ROADSTEAD_CONFIG", self.dir.path().join("data/admin.yaml")).output()?;
         ensure!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::client::{HubClient, block_on};
 use crate::cluster::signal;
-use crate::fleet::{EDGE_2, Fleet, Noise, Part, Running, descriptors, figure, fleet, resident, unix_ms, wait_until};
+use crate::fleet::{EDGE_2, Fleet, Noise, Part, Running, descriptors, figure, resident, unix_ms, wait_until};
+use crate::turn::fleet;
 
 /// Interrupts one kubectl and tells how long after it the API server saw the end.
 fn interrupted(fleet: &mut Fleet, marker: &str, env: &[(&str, &str)], args: &[&str]) -> Result<Duration> {

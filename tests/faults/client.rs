@@ -34,12 +34,18 @@ pub(crate) struct Answer {
 
 impl HubClient {
     /// Of the hub at `address`, which the CA in that file vouches for.
-    pub(crate) fn at(address: SocketAddr, token: &str, ca: &Path) -> Result<Self> {
+    pub(crate) fn of(address: SocketAddr, token: &str, ca: &Path) -> Result<Self> {
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(ca)? {
             roots.add(certificate?)?;
         }
         Ok(Self { address, token: token.to_owned(), roots: Arc::new(roots), tasks: TaskTracker::new() })
+    }
+
+    /// The same from another place: through whatever listens there.
+    #[allow(dead_code, reason = "only the lab does")]
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.clone() }
     }
 
     /// The same as somebody else.
@@ -106,8 +112,13 @@ impl HubClient {
 
     /// The bytes of a GET's head, to be written to a connection of [`Self::connect`].
     pub(crate) fn raw_get(&self, path: &str) -> String {
+        self.raw_head("GET", path) + "\r\n"
+    }
+
+    /// The first lines of a head, to which others are added.
+    pub(crate) fn raw_head(&self, method: &str, path: &str) -> String {
         let Self { address, token, .. } = self;
-        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n")
+        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n")
     }
 }
 

@@ -1,22 +1,23 @@
-//! The one environment that these tests share, one after the other, and how its processes are looked at.
+//! A hub and its clusters that are to be broken, and how their processes are looked at. `lab faults` uses it, too.
 
 #![allow(clippy::disallowed_methods, reason = "processes are waited for in real time")]
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::Arguments;
-use crate::client::HubClient;
-use crate::environment::Environment;
-pub(crate) use crate::environment::Part;
-use crate::janitor::Workspace;
+use super::Arguments;
+use super::client::HubClient;
+use super::cluster::Options;
+pub(crate) use super::environment::Part;
+use super::environment::{Environment, Way};
+use super::janitor::Workspace;
+pub(crate) use super::noise::Noise;
 
 /// The cluster with pods and an audit log.
 pub(crate) const EDGE_1: Part = Part::Agent(0);
@@ -31,23 +32,9 @@ pub(crate) struct Fleet {
     pub(crate) environment: Environment,
     /// Resident kilobytes of hub and of both agents, before any test ran.
     pub(crate) at_rest: [u64; 3],
+    clusters: usize,
     bulk: bool,
     _copy: Workspace,
-}
-
-/// The fleet, whole, for one test at a time. Its processes die with the last test: the kernel sees to that.
-pub(crate) fn fleet() -> MutexGuard<'static, Fleet> {
-    static FLEET: OnceLock<Mutex<Fleet>> = OnceLock::new();
-    let fleet = FLEET.get_or_init(|| Mutex::new(Fleet::start().expect("the environment starts")));
-    // A test that failed left it broken at most; it is mended here.
-    let mut fleet = fleet.lock().unwrap_or_else(PoisonError::into_inner);
-    fleet.environment.mend().expect("the environment can be mended");
-    fleet
-}
-
-/// The optimised build that is judged instead of the one that cargo made for this test: figures are worth more on it.
-pub(crate) fn optimised() -> Option<PathBuf> {
-    std::env::var_os("ROADSTEAD_FAULTS_OPTIMISED").map(PathBuf::from)
 }
 
 /// Prints a figure, past the capture of the test runner: it is a result.
@@ -56,23 +43,20 @@ pub(crate) fn figure(text: &str) {
 }
 
 impl Fleet {
-    fn start() -> Result<Self> {
+    /// A fleet of `clusters`, the first of them with pods and an audit log if `pods` says so; agents dial as `way` says.
+    pub(crate) fn start(program: &Path, clusters: u16, pods: bool, way: Way<'_>) -> Result<Self> {
         // Another build may replace the program under our feet; this copy is the one that is judged, restarts included.
         let copy = Workspace::new()?;
-        let program = copy.path().join("roadstead");
-        fs::copy(optimised().unwrap_or_else(|| env!("CARGO_BIN_EXE_roadstead").into()), &program)?;
-        let arguments = Arguments { clusters: 2, pods: true, kubeconfig: None, roadstead: program };
-        let environment = Environment::start_with(&arguments, &|mut options| {
-            options.pods = options.name == "edge-1";
+        let roadstead = copy.path().join("roadstead");
+        fs::copy(program, &roadstead)?;
+        let arguments = Arguments { clusters, pods, kubeconfig: None, roadstead };
+        let adapt = |mut options: Options| {
+            options.pods = pods && options.name == "edge-1";
             options.audit_log = options.pods;
             options
-        })?;
-        let mut this = Self { environment, at_rest: [0; 3], bulk: false, _copy: copy };
-        std::thread::sleep(Duration::from_secs(2));
-        for (slot, part) in [Part::Hub, EDGE_1, EDGE_2].into_iter().enumerate() {
-            this.at_rest[slot] = resident(this.environment.pid(part))?;
-        }
-        Ok(this)
+        };
+        let environment = Environment::start_with(&arguments, &adapt, way)?;
+        Ok(Self { environment, clusters: clusters.into(), at_rest: [0; 3], bulk: false, _copy: copy })
     }
 
     /// `kubectl` through the hub.
@@ -83,7 +67,7 @@ impl Fleet {
         command
     }
 
-    /// The namespace `bulk` of both clusters: [`BULK`] bytes of ConfigMaps that do not compress.
+    /// The namespace `bulk` of every cluster: [`BULK`] bytes of ConfigMaps that do not compress.
     pub(crate) fn with_bulk(&mut self) -> Result<()> {
         if self.bulk {
             return Ok(());
@@ -92,14 +76,14 @@ impl Fleet {
         let mut noise = Noise(0x2545_F491_4F6C_DD1D);
         let mut items = vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bulk"}})];
         for number in 0..=BULK / EACH {
-            let text: String = (0..EACH).map(|_| noise.letter()).collect();
+            let text: String = (0..EACH).map(|_| letter(&mut noise)).collect();
             let metadata = json!({"name": format!("bulk-{number}"), "namespace": "bulk"});
             items.push(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"noise": text}}));
         }
         let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
         let file = self.environment.file("bulk.json");
         fs::write(&file, list.to_string())?;
-        for index in 0..2 {
+        for index in 0..self.clusters {
             self.environment.plane(index)?.kubectl_ok(&["create", "-f", &file.display().to_string()])?;
         }
         self.bulk = true;
@@ -108,7 +92,12 @@ impl Fleet {
 
     /// One of the hub's metrics, labels and all, as its text names it; 0 when it is not there yet.
     pub(crate) fn metric(&self, name: &str) -> Result<f64> {
-        let text = fs::read_to_string(self.environment.file("hub/endpoints.json"))?;
+        self.metric_of(&self.environment.file("hub"), name)
+    }
+
+    /// The same of the hub that has its data in `dir`.
+    pub(crate) fn metric_of(&self, dir: &Path, name: &str) -> Result<f64> {
+        let text = fs::read_to_string(dir.join("endpoints.json"))?;
         let endpoints: Value = serde_json::from_str(&text)?;
         let address = endpoints["admin"].as_str().context("endpoints.json has no admin address")?;
         let mut tcp = std::net::TcpStream::connect(address)?;
@@ -161,7 +150,7 @@ impl HubClient {
         let client: Value = serde_json::from_str(&fs::read_to_string(fleet.file("client.yaml"))?)?;
         let token = client["token"].as_str().context("client.yaml has no token")?;
         let address = fleet.environment.url().trim_start_matches("https://").parse()?;
-        Self::at(address, token, &fleet.file("hub/hub-ca.pem"))
+        Self::of(address, token, &fleet.file("hub/hub-ca.pem"))
     }
 }
 
@@ -223,26 +212,7 @@ pub(crate) fn unix_ms() -> i128 {
     time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000
 }
 
-/// Numbers that look random, the same in every run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Noise(pub(crate) u64);
-
-impl Noise {
-    /// The next one (xorshift64).
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn letter(&mut self) -> char {
-        const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
-        char::from(LETTERS[(self.next() >> 20) as usize % 64])
-    }
+fn letter(noise: &mut Noise) -> char {
+    const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+    char::from(LETTERS[(noise.next() >> 20) as usize % 64])
 }

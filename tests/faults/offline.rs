@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::client::{HubClient, block_on};
-use crate::fleet::{EDGE_2, Fleet, Part, figure, fleet};
+use crate::fleet::{EDGE_2, Fleet, Part, figure};
+use crate::turn::fleet;
 
 /// kubectl with a fresh discovery cache, or with the one that all share.
 fn get_pods(fleet: &Fleet, cache: Option<&str>) -> Result<(Output, Duration)> {

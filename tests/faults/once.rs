@@ -17,8 +17,10 @@ use tokio::task::JoinSet;
 
 use crate::client::{HubClient, block_on};
 use crate::cluster::{Process, bound_to_us, write_private};
-use crate::fleet::{Noise, figure, fleet};
-use crate::origin::Origin;
+use crate::fleet::figure;
+use crate::noise::Noise;
+use crate::origin::{Manners, Origin};
+use crate::turn::fleet;
 
 /// Requests that are under way when the agent is killed, each time.
 const AT_ONCE: u64 = 40;
@@ -134,10 +136,10 @@ impl Round<'_> {
 #[test]
 fn a_change_runs_at_most_once_whatever_breaks() -> Result<()> {
     let fleet = fleet();
-    let origin = Origin::start()?;
+    let origin = Origin::start(Manners::rude())?;
     let kubeconfig = fleet.file("stand-in.kubeconfig");
     write_private(&kubeconfig, origin.kubeconfig().to_string().as_bytes())?;
-    let command = fleet.environment.agent_for("stand-in", &kubeconfig)?;
+    let command = fleet.environment.agent_for("stand-in", &kubeconfig, fleet.environment.url())?;
     let dir = fleet.file("");
     let agent = |command: &Command| Process::spawn("agent-stand-in", bound_to_us(command), &dir);
     let client = HubClient::new(&fleet)?;

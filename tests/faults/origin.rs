@@ -1,5 +1,5 @@
-//! A stand-in for an API server that remembers what it was asked, and is slow or rude when told so. A real one cannot say of
-//! each attempt whether it saw it; nothing else is tested against this.
+//! A stand-in for an API server that remembers what it was asked, and is slow or rude when told so. Used only where a real one
+//! cannot be made to do it: say of each attempt whether it saw it, hang, refuse, or send known bytes for as long as is wanted.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -20,8 +21,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-/// A connection of HTTP/2 says GOAWAY after this: some requests are on their way to it just then.
-const GOAWAY_AFTER: Duration = Duration::from_millis(60);
+use super::pattern::{Check, Pattern};
+
+type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+
+/// How it treats connections.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manners {
+    /// Of so many connections one is dropped before its handshake: no request, so the agent can promise that nothing ran.
+    pub(crate) drop_one_of: Option<u32>,
+    /// A connection of HTTP/2 says GOAWAY after this: some requests are on their way to it just then.
+    pub(crate) goaway_after: Option<Duration>,
+}
+
+impl Manners {
+    /// Drops connections and says GOAWAY all the time.
+    pub(crate) fn rude() -> Self {
+        Self { drop_one_of: Some(8), goaway_after: Some(Duration::from_millis(60)) }
+    }
+}
 
 /// What came.
 #[derive(Debug, Default)]
@@ -30,6 +48,28 @@ pub(crate) struct Book {
     pub(crate) seen: HashSet<u64>,
     /// How often each object was made.
     pub(crate) made: HashMap<String, u32>,
+    /// Requests that were taken and are not answered.
+    pub(crate) hanging: usize,
+    /// Connections that were told GOAWAY.
+    pub(crate) goaways: u64,
+}
+
+/// One request that hangs; dropped when the agent gives it up.
+struct Hanging(Arc<Mutex<Book>>);
+
+impl Hanging {
+    fn new(book: &Arc<Mutex<Book>>) -> Result<Self> {
+        book.lock().map_err(|_| anyhow::anyhow!("the book is lost"))?.hanging += 1;
+        Ok(Self(book.clone()))
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        if let Ok(mut book) = self.0.lock() {
+            book.hanging -= 1;
+        }
+    }
 }
 
 /// A running stand-in; it ends with its thread's runtime, when the test's process does.
@@ -41,7 +81,7 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// Listens on a port of its own.
-    pub(crate) fn start() -> Result<Self> {
+    pub(crate) fn start(manners: Manners) -> Result<Self> {
         let rcgen::CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
         let ca_pem = cert.pem();
@@ -57,7 +97,7 @@ impl Origin {
         let address = listener.local_addr()?;
         let book = Arc::new(Mutex::new(Book::default()));
         let of = book.clone();
-        std::thread::spawn(move || runtime.block_on(serve(listener, TlsAcceptor::from(Arc::new(tls)), of)));
+        std::thread::spawn(move || runtime.block_on(serve(listener, TlsAcceptor::from(Arc::new(tls)), of, manners)));
         Ok(Self { book, address, ca_pem })
     }
 
@@ -75,25 +115,25 @@ impl Origin {
     }
 }
 
-async fn serve(listener: TcpListener, tls: TlsAcceptor, book: Arc<Mutex<Book>>) {
+async fn serve(listener: TcpListener, tls: TlsAcceptor, book: Arc<Mutex<Book>>, manners: Manners) {
     let tasks = TaskTracker::new();
     let mut taken = 0_u32;
     while let Ok((tcp, _)) = listener.accept().await {
         taken += 1;
-        if taken.is_multiple_of(8) {
-            // No handshake, so no request: the agent can promise that nothing ran.
-            continue;
+        if !manners.drop_one_of.is_some_and(|one_of| taken.is_multiple_of(one_of)) {
+            tasks.spawn(connection(tls.clone(), tcp, book.clone(), manners));
         }
-        tasks.spawn(connection(tls.clone(), tcp, book.clone()));
     }
 }
 
 /// One connection. An agent that was killed cuts it, which is the test; so how it ends does not matter.
-async fn connection(tls: TlsAcceptor, tcp: TcpStream, book: Arc<Mutex<Book>>) {
+async fn connection(tls: TlsAcceptor, tcp: TcpStream, book: Arc<Mutex<Book>>, manners: Manners) {
+    let _ = tcp.set_nodelay(true);
     let Ok(io) = tls.accept(tcp).await else { return };
     let h2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
+    let of = book.clone();
     let service = service_fn(move |request| {
-        let book = book.clone();
+        let book = of.clone();
         async move { answer(&book, request).await }
     });
     if !h2 {
@@ -102,18 +142,43 @@ async fn connection(tls: TlsAcceptor, tcp: TcpStream, book: Arc<Mutex<Book>>) {
     }
     let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
-    if tokio::time::timeout(GOAWAY_AFTER, &mut connection).await.is_err() {
+    let Some(after) = manners.goaway_after else {
+        let _ = connection.await;
+        return;
+    };
+    if tokio::time::timeout(after, &mut connection).await.is_err() {
+        if let Ok(mut book) = book.lock() {
+            book.goaways += 1;
+        }
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
 }
 
 /// The answer to one request; an error cuts the connection instead.
-async fn answer(book: &Mutex<Book>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+async fn answer(book: &Arc<Mutex<Book>>, request: Request<Incoming>) -> Result<Response<Body>> {
     let number = |name: &str| -> Option<u64> {
         let query = request.uri().query()?;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
     };
+    if number("upload").is_some() {
+        return upload(request).await;
+    }
+    if let Some(bytes) = number("bytes") {
+        let body = Pattern::new(bytes).boxed_unsync();
+        return Ok(Response::builder().header("content-type", "application/json").body(body)?);
+    }
+    if let Some(status) = number("status") {
+        let body =
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "message": "stand-in"});
+        let mut response = reply(StatusCode::from_u16(u16::try_from(status)?)?, &body)?;
+        response.headers_mut().insert("retry-after", "7".parse()?);
+        return Ok(response);
+    }
+    if number("hang").is_some() {
+        let _counted = Hanging::new(book)?;
+        return std::future::pending().await;
+    }
     if request.method() != Method::POST {
         let version = json!({"major": "1", "minor": "36", "gitVersion": "v1.36.3", "gitCommit": "", "gitTreeState": "",
             "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
@@ -131,9 +196,21 @@ async fn answer(book: &Mutex<Book>, request: Request<Incoming>) -> Result<Respon
     Ok(reply(StatusCode::CREATED, &object)?)
 }
 
-fn reply(status: StatusCode, body: &Value) -> Result<Response<Full<Bytes>>, http::Error> {
+/// Takes a body of known bytes and says how many there were, and whether they were right.
+async fn upload(request: Request<Incoming>) -> Result<Response<Body>> {
+    let mut body = request.into_body();
+    let mut check = Check::default();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            check.take(&data);
+        }
+    }
+    Ok(reply(StatusCode::OK, &json!({"bytes": check.bytes(), "right": check.right()}))?)
+}
+
+fn reply(status: StatusCode, body: &Value) -> Result<Response<Body>, http::Error> {
     Response::builder()
         .status(status)
         .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))
+        .body(Full::new(Bytes::from(body.to_string())).boxed_unsync())
 }

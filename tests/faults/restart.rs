@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::client::{HubClient, block_on};
-use crate::fleet::{EDGE_1, EDGE_2, Fleet, Part, figure, fleet, optimised, wait_until};
+use crate::fleet::{EDGE_1, EDGE_2, Fleet, Part, figure, wait_until};
+use crate::turn::{fleet, optimised};
 
 /// Until a cluster answers through the hub. What is asked goes to the newest link; one that died silently must not hold us.
 fn answers(client: &HubClient, cluster: &str, within: Duration) -> Result<Duration> {

@@ -10,7 +10,8 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::{HubClient, block_on};
-use crate::fleet::{EDGE_2, Fleet, Part, figure, fleet, resident, wait_until};
+use crate::fleet::{EDGE_2, Fleet, Part, figure, resident, wait_until};
+use crate::turn::fleet;
 
 /// Clients that stop reading.
 const STALLED: usize = 16;

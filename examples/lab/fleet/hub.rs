@@ -123,7 +123,7 @@ impl Hub {
     }
 
     fn client(&self, token: &str) -> Result<HubClient> {
-        HubClient::at(self.address, token, &self.dir.join("hub/hub-ca.pem"))
+        HubClient::of(self.address, token, &self.dir.join("hub/hub-ca.pem"))
     }
 
     /// Its process id.

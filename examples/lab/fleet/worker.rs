@@ -1,14 +1,14 @@
 //! A process of real agents: the library's own `agent::run`, once for each cluster, on one thread; and a thread of fake API servers.
 //!
 //! A fleet is more than one such process where one may not open enough files: an agent needs a UDP socket, a second one while the first
-//! drains, and two ends of a connection to its API server, which is in the same process here.
+//! drains, a listener for probes, and two ends of a connection to its API server, which is in the same process here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use roadstead::agent::{self, ApiServerFrom, StateAt};
+use roadstead::agent::{self, ApiServerFrom, JoinToken, StateAt};
 use roadstead::identity::Secret;
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinSet, LocalSet};
@@ -19,7 +19,7 @@ use super::api_server::ApiServer;
 use crate::cluster::write_private;
 
 /// Files that one agent may have open at the worst moment: see the module.
-pub(crate) const FILES: u64 = 6;
+pub(crate) const FILES: u64 = 7;
 
 /// What a worker is told.
 #[derive(Debug, Deserialize, Serialize)]
@@ -73,13 +73,12 @@ fn settings(orders: &Orders, (name, token): &(String, String), api_server: &ApiS
     let kubeconfig = dir.join("kubeconfig");
     write_private(&kubeconfig, api_server.kubeconfig(name)?.to_string().as_bytes())?;
     Ok(agent::Settings {
-        hub_host: orders.host.clone(),
-        hub_port: orders.port,
+        hub: format!("https://{}:{}", orders.host, orders.port).parse().context("the hub's address")?,
         hub_ca_pins: vec![orders.pin.parse().context("the hub's pin")?],
-        join_token: Some(Secret::new(token.clone())),
+        join_token: Some(JoinToken::Text(Secret::new(token.clone()))),
         state: StateAt::Directory(dir),
         api_server: ApiServerFrom::Kubeconfig { path: kubeconfig, context: None },
-        admin_listen: None,
+        admin_listen: "127.0.0.1:0".parse()?,
     })
 }
 

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, task::Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use http_body::{Body, Frame};
+use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use prost::Message;
@@ -30,12 +30,15 @@ pub(super) async fn relay(
         fail(send, fault).await;
         return false;
     }
+    let mut pieces = Vec::new();
     loop {
         let gathered = tokio::select! {
             biased;
             _ = &mut *stopped => return false,
-            gathered = gather(&mut send, &mut body) => gathered,
+            gathered = gather(send.queued() > 0, &mut pieces, &mut body) => gathered,
         };
+        send.queue_pieces(&pieces);
+        pieces.clear();
         match gathered {
             Ok(Gathered::More) => {
                 if send.flush().await.is_err() {
@@ -75,34 +78,39 @@ enum Gathered {
     End,
 }
 
-/// Queues what the body has: waits for the first piece only when nothing else is queued, then takes what is there
-/// without waiting, up to [`defaults::BODY_BATCH`].
+/// Takes what the body has: waits for the first piece only when nothing is to be sent (`ready`), then takes what is there, up to
+/// [`defaults::BODY_BATCH`]. Before it is content with less it lets the connection read once more: on one thread whatever came
+/// meanwhile is taken, too, which halves the packets of a large answer.
 ///
 /// # Cancel safety
-/// Safe: a piece is queued as soon as it is taken.
-async fn gather(send: &mut SendHalf, body: &mut Incoming) -> Result<Gathered, hyper::Error> {
+/// Safe: what was taken is in `pieces`.
+async fn gather(ready: bool, pieces: &mut Vec<Bytes>, body: &mut Incoming) -> Result<Gathered, hyper::Error> {
+    let (mut bytes, mut yielded) = (0, false);
     std::future::poll_fn(|cx| {
         loop {
             match Pin::new(&mut *body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => queue_frame(send, frame),
+                // Trailers: the API server sends none.
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        bytes += data.len();
+                        pieces.push(data);
+                    }
+                }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(Gathered::End)),
-                Poll::Pending if send.queued() > 0 => return Poll::Ready(Ok(Gathered::More)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending if !ready && bytes == 0 => return Poll::Pending,
+                Poll::Pending if std::mem::replace(&mut yielded, true) => return Poll::Ready(Ok(Gathered::More)),
+                Poll::Pending => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
-            if send.queued() >= defaults::BODY_BATCH {
+            if bytes >= defaults::BODY_BATCH {
                 return Poll::Ready(Ok(Gathered::More));
             }
         }
     })
     .await
-}
-
-fn queue_frame(send: &mut SendHalf, frame: Frame<Bytes>) {
-    if let Ok(data) = frame.into_data() {
-        send.queue_data(&data);
-    }
-    // Trailers: the API server sends none.
 }
 
 /// Sends an answer to an upgrade that is no 101: status, headers and a short body, within a deadline.

@@ -9,7 +9,7 @@ use http::{
 use kube::client::ConfigExt;
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::BufReader, net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::defaults;
@@ -60,6 +60,9 @@ pub enum ConnectError {
     #[error("cannot read the agent's own credential: {0}")]
     Credential(String),
 }
+
+/// A connection. TLS alone would ask the kernel for at most 4 KiB at a time.
+pub(super) type Connection = TlsStream<BufReader<TcpStream>>;
 
 /// What a connection is to speak.
 #[derive(Clone, Copy, Debug)]
@@ -113,13 +116,13 @@ impl Endpoint {
         Uri::builder().scheme(Scheme::HTTPS).authority(self.authority.clone()).path_and_query(target).build().ok()
     }
 
-    pub(super) async fn connect(&self, protocol: Protocol) -> Result<TlsStream<TcpStream>, ConnectError> {
+    pub(super) async fn connect(&self, protocol: Protocol) -> Result<Connection, ConnectError> {
         timeout(defaults::UPSTREAM_CONNECT, self.tcp_and_tls(protocol))
             .await
             .unwrap_or_else(|_| Err(ConnectError::Timeout { address: self.address.clone() }))
     }
 
-    async fn tcp_and_tls(&self, protocol: Protocol) -> Result<TlsStream<TcpStream>, ConnectError> {
+    async fn tcp_and_tls(&self, protocol: Protocol) -> Result<Connection, ConnectError> {
         let tcp_error = |source| ConnectError::Tcp { address: self.address.clone(), source };
         let tcp = TcpStream::connect(&self.address).await.map_err(tcp_error)?;
         tcp.set_nodelay(true).map_err(tcp_error)?;
@@ -132,7 +135,7 @@ impl Endpoint {
             Protocol::Http1 => &self.http1,
             Protocol::Http2 => &self.http2,
         };
-        let tls = connector.connect(self.name.clone(), tcp).await;
+        let tls = connector.connect(self.name.clone(), BufReader::with_capacity(defaults::UPSTREAM_READ, tcp)).await;
         tls.map_err(|source| ConnectError::Tls { address: self.address.clone(), source })
     }
 }

@@ -6,8 +6,8 @@ use crate::cli::Code;
 
 const PIN: &str = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-fn read(args: AgentArgs, env: &[(&str, &str)]) -> Result<AgentSettings, Failure> {
-    with_env(env, |context| settings(args, context))
+fn read(args: AgentArgs, env: &[(&str, &str)]) -> Result<agent::Settings, Failure> {
+    with_env(env, |context| settings(args, context)).map(|(settings, _)| settings)
 }
 
 fn args() -> AgentArgs {
@@ -23,8 +23,8 @@ fn args() -> AgentArgs {
 fn hub_pin_and_a_place_for_the_key_suffice() {
     let found = read(args(), &[]).unwrap();
     assert_eq!(found.hub.authority(), "h:8443");
-    assert_eq!((found.hub_ca_pins.len(), found.state), (1, StatePlace::Directory("/s".into())));
-    assert_eq!((found.api_server, found.admin_listen.port()), (ApiServer::InCluster, 0));
+    assert_eq!((found.hub_ca_pins.len(), found.state), (1, StateAt::Directory("/s".into())));
+    assert_eq!((found.api_server, found.admin_listen.port()), (ApiServerFrom::InCluster, 0));
     assert!(found.join_token.is_none());
 }
 
@@ -41,7 +41,7 @@ fn everything_can_come_from_the_environment() {
     let found = read(AgentArgs::default(), &env).unwrap();
     assert_eq!(found.hub_ca_pins.len(), 2);
     assert!(matches!(found.join_token, Some(JoinToken::Text(_))));
-    let place = StatePlace::Secret { namespace: "roadstead".into(), name: "agent-state".into() };
+    let place = StateAt::Secret { namespace: "roadstead".into(), name: "agent-state".into() };
     assert_eq!(found.state, place);
 }
 
@@ -54,7 +54,7 @@ fn a_join_token_file_wins_over_a_join_token_in_the_environment() {
 #[test]
 fn a_flag_of_state_wins_over_the_other_kind_in_the_environment() {
     let found = read(args(), &[("ROADSTEAD_STATE_SECRET", "a/b")]).unwrap();
-    assert_eq!(found.state, StatePlace::Directory("/s".into()));
+    assert_eq!(found.state, StateAt::Directory("/s".into()));
 }
 
 #[test]
@@ -86,6 +86,6 @@ fn nothing_at_all_says_what_is_needed() {
 #[test]
 fn secrets_are_named_with_their_namespace() {
     for bad in ["", "a", "/a", "a/", "A/b", "a/b/c", "a/-b"] {
-        assert!(bad.parse::<StatePlace>().is_err(), "{bad}");
+        assert!(state_secret(bad).is_err(), "{bad}");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH},
+    header::{CONNECTION, CONTENT_LENGTH, WARNING},
 };
 use prost::Message;
 
@@ -17,7 +17,7 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    k8s::{RecordTracker, ResponseContext, Status, sanitise_response},
+    k8s::{RecordTracker, ResponseContext, Status, sanitise_response, warning},
     transport::RecvHalf,
     wire::generated::ResponseHead,
 };
@@ -81,6 +81,10 @@ pub(super) fn respond(
         return Err(Failed::invalid(Hop::ApiServer, "101 without an upgrade").status(&judged));
     }
     clean(&mut headers, status, &judged)?;
+    if status == StatusCode::FORBIDDEN && judged.discovery {
+        // Everybody may discover, so the agent may not act as this user or group; and kubectl drops the body that says so.
+        headers.append(WARNING, warning(&judged.refused_to_act()));
+    }
     if judged.upgrade.is_some() {
         // What follows on this connection is not HTTP that anybody checked.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     defaults,
     hub::{
+        gateway::OpenRequest,
         links::StreamGuard,
         said::{MESSAGE, shown},
     },
@@ -37,7 +38,11 @@ pub(crate) struct Truncated {
 }
 
 /// The body of an answer to a client.
-pub(crate) struct ProxyBody(Kind);
+pub(crate) struct ProxyBody {
+    kind: Kind,
+    /// The request on an HTTP/2 connection.
+    open: Option<OpenRequest>,
+}
 
 enum Kind {
     Full(Option<Bytes>),
@@ -92,17 +97,22 @@ impl ProxyBody {
     /// Bytes of the hub itself.
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
+        Self { kind: Kind::Full((!bytes.is_empty()).then_some(bytes)), open: None }
     }
 
     /// Nothing.
     pub(crate) fn empty() -> Self {
-        Self(Kind::Full(None))
+        Self { kind: Kind::Full(None), open: None }
     }
 
     pub(super) fn link(body: LinkBody) -> Self {
         body.hub.metrics.streams.inc();
-        Self(Kind::Link(Box::new(body)))
+        Self { kind: Kind::Link(Box::new(body)), open: None }
+    }
+
+    /// As the answer to a request on an HTTP/2 connection, which lasts as long as this body.
+    pub(in crate::hub) fn on(self, open: OpenRequest) -> Self {
+        Self { open: Some(open), ..self }
     }
 }
 
@@ -111,21 +121,27 @@ impl Body for ProxyBody {
     type Error = Truncated;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
-        match &mut self.get_mut().0 {
-            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Link(body) => body.poll(cx),
+        let Self { kind, open } = self.get_mut();
+        let body = match kind {
+            Kind::Full(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Link(body) => body,
+        };
+        let polled = body.poll(cx);
+        if let (Poll::Ready(Some(Err(truncated))), Some(open)) = (&polled, open) {
+            open.cut(|| format!("roadstead: cluster {:?}: {truncated}", body.cluster));
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Link(body) => body.reader.is_closed() && body.ending.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             // Content-Length, when there is one, is in the headers; hyper holds the body to it.
             Kind::Link(_) => SizeHint::default(),

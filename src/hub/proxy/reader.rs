@@ -97,18 +97,101 @@ pub(in crate::hub) fn relieve(readers: &[Arc<Reader>]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{future::poll_fn, time::Duration};
 
-    /// Readers whose answers ended here already: only their times matter.
-    fn idle(count: usize, since: Instant) -> Vec<Arc<Reader>> {
-        let state = || State { recv: None, idle: Some(since), taken: false };
-        (0..count).map(|_| Arc::new(Reader(Mutex::new(state())))).collect()
+    use super::*;
+    use crate::{
+        identity::{ClusterUid, testing::World, verify::LINK_SERVER_NAME},
+        transport::{Dialer, Link, Listener, RestartKeys, SendError, SendHalf},
+        wire::{
+            FrameKind,
+            generated::{Proxy, open::Kind},
+        },
+    };
+
+    /// A real link: without one there is nothing to stop.
+    struct Ends {
+        hub: Link,
+        agent: Link,
+        _listener: Listener,
+        _dialer: Dialer,
     }
 
-    #[tokio::test(start_paused = true)]
+    async fn ends() -> Ends {
+        let (world, keys) = (World::new(), RestartKeys::from_secret(&[7; 32]));
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Arc::new(world.listener()), keys).unwrap();
+        let address = listener.local_address().unwrap();
+        let (dialer, tls) =
+            (Dialer::bind(address).unwrap(), world.dialer(world.agent(&ClusterUid::generate(world.now))));
+        let accept = async { listener.accept().await.unwrap().finish().await.unwrap() };
+        let dial = dialer.dial(address, LINK_SERVER_NAME, Arc::new(tls), Duration::from_secs(10));
+        let (hub, agent) = tokio::join!(accept, dial);
+        Ends { hub, agent: agent.unwrap(), _listener: listener, _dialer: dialer }
+    }
+
+    impl Ends {
+        /// An answer whose head came, and which nobody has read for `idle`; and its sender.
+        async fn answer(&self, idle: Duration) -> (Arc<Reader>, SendHalf) {
+            let (mut request, recv) = self.hub.open(Kind::Proxy(Proxy {})).await.unwrap();
+            request.queue(FrameKind::Head, b"");
+            request.finish().await.unwrap();
+            let (_, mut send, _) = self.agent.accept().await.unwrap().open().await.unwrap();
+            send.queue(FrameKind::Head, b"head");
+            send.flush().await.unwrap();
+            let reader = Reader::new(recv);
+            reader.lock().idle = Some(Instant::now() - idle);
+            (reader, send)
+        }
+    }
+
+    async fn read(reader: &Reader) -> Read {
+        poll_fn(|cx| reader.poll(cx)).await
+    }
+
+    #[tokio::test]
+    async fn of_too_many_stalled_readers_the_slowest_are_cut_and_no_other() {
+        let ends = ends().await;
+        let mut answers = Vec::new();
+        for number in 0..defaults::STALLED_READERS + 2 {
+            // The first two have not read for the longest.
+            let idle = defaults::STALLED * if number < 2 { 9 } else { 2 };
+            answers.push(ends.answer(idle).await);
+        }
+        // One that reads now and then does not count.
+        let (busy, _send) = ends.answer(defaults::STALLED / 4).await;
+        let mut readers: Vec<_> = answers.iter().map(|(reader, _)| reader.clone()).collect();
+        readers.insert(0, busy.clone());
+
+        assert_eq!(relieve(&readers), 2);
+        for (number, (reader, send)) in answers.iter_mut().enumerate() {
+            if number < 2 {
+                assert!(matches!(read(reader).await, Read::Taken) && !reader.is_closed(), "{number} looks complete");
+                assert!(matches!(stopped(send).await, SendError::Stopped(StreamCode::SlowReader)));
+            } else {
+                assert!(matches!(read(reader).await, Read::Frame(Ok(Some(Frame::Head(_))))), "{number} was cut");
+            }
+        }
+        assert!(matches!(read(&busy).await, Read::Frame(Ok(Some(Frame::Head(_))))));
+        assert_eq!(relieve(&readers), 0);
+    }
+
+    /// What the sender hears: it may take a while to arrive.
+    async fn stopped(send: &mut SendHalf) -> SendError {
+        loop {
+            send.queue(FrameKind::Data, &[0; 1024]);
+            if let Err(error) = send.flush().await {
+                return error;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
     async fn an_answer_that_ended_holds_nothing() {
-        let readers = idle(defaults::STALLED_READERS * 2, Instant::now());
-        tokio::time::advance(defaults::STALLED * 2).await;
+        let ends = ends().await;
+        let (reader, _send) = ends.answer(defaults::STALLED * 2).await;
+        let readers = vec![reader; defaults::STALLED_READERS * 2];
+        readers[0].close();
         assert_eq!(relieve(&readers), 0);
     }
 }

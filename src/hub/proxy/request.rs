@@ -155,6 +155,16 @@ impl Judged {
         self.verb
     }
 
+    /// Why a cluster refuses even discovery.
+    pub(super) fn refused_to_act(&self) -> String {
+        let Identity { user, groups, .. } = &self.identity;
+        format!(
+            "cluster {:?}: the API server refused this to user {user:?}, groups {groups:?}: its RBAC, or the agent may not act as \
+             them (roadstead cluster add --allow-user, --allow-group)",
+            self.cluster.name
+        )
+    }
+
     /// The head for the agent. Takes what it needs: it is asked once.
     pub(super) fn wire_head(&mut self, bodyless: bool) -> RequestHead {
         let Identity { user, groups, extras } = &self.identity;

@@ -3,8 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
+    DistinguishedName, RootCertStore,
     pki_types::{CertificateDer, UnixTime},
     server::{
         VerifierBuilderError, WebPkiClientVerifier,
@@ -16,7 +15,7 @@ use time::OffsetDateTime;
 use super::{
     LeafError, MAX_AGENT_LIFE, MAX_CHAIN, PeerError,
     leaf::{Leaf, Purpose},
-    no_tls12, unix_time,
+    unix_time,
 };
 use crate::identity::{ClusterUid, Role, Serial, SpkiSha256, TrustDomain, tls};
 
@@ -129,25 +128,5 @@ impl ClientCertVerifier for AgentVerifier {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.webpki.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
-    }
+    signatures!();
 }

@@ -1,17 +1,14 @@
 //! The check of the hub's HTTPS certificate by agents that enrol and by the commands: chain to a known CA and the right name, always both.
 
 use rustls::{
-    DigitallySignedStruct, SignatureScheme,
     client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        danger::{ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
-    crypto::verify_tls13_signature,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use super::{HubTrust, PeerError, no_tls12};
-use crate::identity::tls;
+use super::{HubTrust, PeerError};
 
 /// Accepts a hub by its DNS name or address, if its certificate chains to a CA that is given or pinned. Never the system's roots.
 #[derive(Debug)]
@@ -50,25 +47,5 @@ impl ServerCertVerifier for HttpsVerifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &tls::provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        tls::provider().signature_verification_algorithms.supported_schemes()
-    }
+    signatures!();
 }

@@ -2,18 +2,15 @@
 //! load balancers may change freely.
 
 use rustls::{
-    DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::verify_tls13_signature,
+    client::danger::{ServerCertVerified, ServerCertVerifier},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
 use super::{
     HubTrust, LeafError, PeerError,
     leaf::{Leaf, Purpose},
-    no_tls12,
 };
-use crate::identity::{Role, TrustDomain, ca::MAX_LEAF_LIFE, tls};
+use crate::identity::{Role, TrustDomain, ca::MAX_LEAF_LIFE};
 
 /// The server name that agents send on links. Fixed, because the hub's certificate for links carries no DNS name.
 pub const LINK_SERVER_NAME: &str = "hub.roadstead.internal";
@@ -53,25 +50,5 @@ impl ServerCertVerifier for HubVerifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &tls::provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        tls::provider().signature_verification_algorithms.supported_schemes()
-    }
+    signatures!();
 }

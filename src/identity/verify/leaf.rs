@@ -61,7 +61,6 @@ pub(super) struct Leaf {
     pub(super) id: SpiffeId,
     pub(super) serial: Serial,
     pub(super) spki_sha256: SpkiSha256,
-    pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
 }
 
@@ -95,7 +94,7 @@ impl Leaf {
             return Err(LeafError::Life(life));
         }
         let serial = Serial::from_der_bytes(cert.raw_serial()).ok_or(LeafError::Serial)?;
-        Ok(Self { id, serial, spki_sha256: SpkiSha256::of(cert.public_key().raw), not_before, not_after })
+        Ok(Self { id, serial, spki_sha256: SpkiSha256::of(cert.public_key().raw), not_after })
     }
 }
 

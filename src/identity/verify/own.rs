@@ -1,28 +1,21 @@
-//! An agent's own certificate and key, read as strictly as the hub will read them, so that a wrong one is found before it is used.
-//! Refuses to know where they are kept; whether the chain holds is for the hub, which alone knows the agents' CA, to judge.
+//! An agent's own certificate, read as strictly as the hub will read it, so that a wrong one is found before it is used.
+//! Refuses to know where it is kept; whether the chain holds is for the hub, which alone knows the agents' CA, to judge.
 
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 use super::{
     LeafError, MAX_CHAIN,
     leaf::{Leaf, Purpose},
 };
-use crate::identity::{
-    ClusterUid, KeyPair, Role, Secret, Serial, TrustDomain,
-    ca::{self, MAX_LEAF_LIFE},
-    keys::KeyError,
-};
+use crate::identity::{ClusterUid, KeyPair, Role, TrustDomain, ca::MAX_LEAF_LIFE};
 
-/// Why a certificate and a key are no identity of an agent.
+/// Why a certificate is none that this agent can use.
 #[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// No certificate, an unreadable one, or more than [`MAX_CHAIN`].
-    #[error("the chain is not 1 to {MAX_CHAIN} certificates in PEM")]
+pub enum OwnError {
+    /// No certificate, or more than [`MAX_CHAIN`].
+    #[error("the chain is not 1 to {MAX_CHAIN} certificates")]
     Chain,
-    /// The private key cannot be read.
-    #[error("the private key cannot be read")]
-    Key(#[from] KeyError),
     /// The leaf is not that of an agent.
     #[error("the certificate is not one of an agent")]
     Leaf(#[from] LeafError),
@@ -31,109 +24,50 @@ pub enum IdentityError {
     Mismatch,
 }
 
-/// An agent's certificate chain and key, belonging together.
-#[derive(Debug)]
-pub struct AgentIdentity {
-    chain: Vec<CertificateDer<'static>>,
-    key: KeyPair,
-    trust_domain: TrustDomain,
-    cluster: ClusterUid,
-    serial: Serial,
-    not_before: OffsetDateTime,
-    not_after: OffsetDateTime,
+/// What an agent reads from its own certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwnCertificate {
+    /// In which it was issued: what the agent requires of its hub.
+    pub trust_domain: TrustDomain,
+    /// Which cluster it says the agent is.
+    pub cluster: ClusterUid,
+    /// Its end.
+    pub not_after: OffsetDateTime,
 }
 
-impl AgentIdentity {
-    /// Joins the chain that the hub answered (PEM, leaf first) with the key it was asked for.
+impl OwnCertificate {
+    /// Reads the chain that the hub answered (leaf first) for this key.
     ///
     /// # Errors
-    /// [`IdentityError`]. An expired certificate is not one: whoever uses it compares [`AgentIdentity::not_after`].
-    pub fn new(chain_pem: &str, key: KeyPair) -> Result<Self, IdentityError> {
-        let chain: Result<Vec<_>, _> =
-            CertificateDer::pem_slice_iter(chain_pem.as_bytes()).take(MAX_CHAIN + 1).collect();
-        let chain = chain.map_err(|_| IdentityError::Chain)?;
+    /// [`OwnError`]. An expired certificate is not one: whoever uses it compares `not_after`.
+    pub fn read(chain: &[CertificateDer<'_>], key: &KeyPair) -> Result<Self, OwnError> {
         if chain.is_empty() || chain.len() > MAX_CHAIN {
-            return Err(IdentityError::Chain);
+            return Err(OwnError::Chain);
         }
         let leaf = Leaf::read_any(&chain[0], Purpose::Client, MAX_LEAF_LIFE)?;
         let Role::Cluster(cluster) = leaf.id.role else {
             return Err(LeafError::Role.into());
         };
         if leaf.spki_sha256 != key.spki_sha256() {
-            return Err(IdentityError::Mismatch);
+            return Err(OwnError::Mismatch);
         }
-        let (not_before, not_after) = (leaf.not_before, leaf.not_after);
-        Ok(Self { chain, key, trust_domain: leaf.id.trust_domain, cluster, serial: leaf.serial, not_before, not_after })
-    }
-
-    /// Reads a chain and a key as they are kept.
-    ///
-    /// # Errors
-    /// [`IdentityError`].
-    pub fn from_pem(chain_pem: &str, key_pem: &Secret) -> Result<Self, IdentityError> {
-        Self::new(chain_pem, KeyPair::from_pem(key_pem)?)
-    }
-
-    /// The chain to present, leaf first.
-    pub fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.chain
-    }
-
-    /// The chain in PEM, to be kept.
-    pub fn chain_pem(&self) -> String {
-        self.chain.iter().map(|der| ca::to_pem(der)).collect()
-    }
-
-    /// The key.
-    pub fn key(&self) -> &KeyPair {
-        &self.key
-    }
-
-    /// The trust domain in which it was issued: what the agent requires of its hub.
-    pub fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
-    }
-
-    /// Which cluster it says the agent is.
-    pub fn cluster(&self) -> &ClusterUid {
-        &self.cluster
-    }
-
-    /// The serial number of the leaf.
-    pub fn serial(&self) -> Serial {
-        self.serial
-    }
-
-    /// Valid from.
-    pub fn not_before(&self) -> OffsetDateTime {
-        self.not_before
-    }
-
-    /// Valid until.
-    pub fn not_after(&self) -> OffsetDateTime {
-        self.not_after
+        Ok(Self { trust_domain: leaf.id.trust_domain, cluster, not_after: leaf.not_after })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::testing::{Holder, World};
-
-    fn pem(holder: &Holder) -> String {
-        holder.chain.iter().map(|der| ca::to_pem(der)).collect()
-    }
+    use crate::identity::testing::World;
 
     #[test]
     fn an_agent_reads_from_its_certificate_who_it_is() {
         let world = World::new();
         let cluster = ClusterUid::generate(world.now);
         let holder = world.agent(&cluster);
-        let identity = AgentIdentity::from_pem(&pem(&holder), &holder.key.to_pem()).unwrap();
-        assert_eq!((identity.cluster(), identity.trust_domain()), (&cluster, &world.domain()));
-        assert_eq!((identity.chain(), identity.chain_pem()), (holder.chain.as_slice(), pem(&holder)));
-        assert!(identity.not_before() < world.now && identity.not_after() > world.now);
-        assert!(!format!("{identity:?}").contains("PRIVATE"));
+        let own = OwnCertificate::read(&holder.chain, &holder.key).unwrap();
+        assert_eq!((own.cluster, own.trust_domain), (cluster, world.domain()));
+        assert!(own.not_after > world.now);
     }
 
     #[test]
@@ -141,16 +75,12 @@ mod tests {
         let world = World::new();
         let cluster = ClusterUid::generate(world.now);
         let (one, other, hub) = (world.agent(&cluster), world.agent(&cluster), world.link());
-        let read = |chain: &str, key: &KeyPair| AgentIdentity::from_pem(chain, &key.to_pem()).map(drop);
-        assert!(matches!(read(&pem(&other), &one.key), Err(IdentityError::Mismatch)));
-        assert!(matches!(read(&pem(&hub), &hub.key), Err(IdentityError::Leaf(LeafError::ExtendedKeyUsage))));
-        let long = pem(&one).repeat(2);
-        for chain in ["", "text", &pem(&one)[..200], &long] {
-            assert!(matches!(read(chain, &one.key), Err(IdentityError::Chain)), "{chain}");
+        let read = |chain: &[CertificateDer<'_>], key: &KeyPair| OwnCertificate::read(chain, key).map(drop);
+        assert!(matches!(read(&other.chain, &one.key), Err(OwnError::Mismatch)));
+        assert!(matches!(read(&hub.chain, &hub.key), Err(OwnError::Leaf(LeafError::ExtendedKeyUsage))));
+        assert!(matches!(read(&[CertificateDer::from(vec![0; 9])], &one.key), Err(OwnError::Leaf(_))));
+        for chain in [&[][..], &[one.chain.as_slice(), &one.chain].concat()] {
+            assert!(matches!(read(chain, &one.key), Err(OwnError::Chain)), "{}", chain.len());
         }
-        assert!(matches!(
-            AgentIdentity::from_pem(&pem(&one), &Secret::new("")),
-            Err(IdentityError::Key(KeyError::Pem))
-        ));
     }
 }

@@ -1,9 +1,9 @@
 //! Which roots a client trusts for the hub: certificates it was given, or the pin of a key. Refuses to know what the leaf must be.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use rustls::{
-    RootCertStore,
+    CertificateError, RootCertStore,
     client::verify_server_cert_signed_by_trust_anchor,
     pki_types::{CertificateDer, UnixTime, pem::PemObject},
     server::ParsedCertificate,
@@ -78,14 +78,34 @@ impl HubTrust {
 /// signature by the private half of the pinned key.
 fn pinned(pins: &[SpkiSha256], presented: &[CertificateDer<'_>], now: UnixTime) -> Result<RootCertStore, PeerError> {
     let mut roots = RootCertStore::empty();
+    let time = now;
     let seconds = i64::try_from(now.as_secs()).map_err(|_| PeerError::Clock)?;
     let now = ASN1Time::from_timestamp(seconds).map_err(|_| PeerError::Clock)?;
+    let mut out_of_time = None;
     for der in presented {
         let Ok((_, cert)) = X509Certificate::from_der(der) else { continue };
         let pinned = pins.contains(&SpkiSha256::of(cert.public_key().raw));
-        if pinned && cert.is_ca() && cert.validity().is_valid_at(now) {
+        if !pinned || !cert.is_ca() {
+            continue;
+        }
+        if cert.validity().is_valid_at(now) {
             roots.add(der.clone().into_owned()).map_err(PeerError::Chain)?;
+        } else {
+            let at = |asn1: ASN1Time| {
+                UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(asn1.timestamp()).unwrap_or(0)))
+            };
+            let (not_before, not_after) = (at(cert.validity().not_before), at(cert.validity().not_after));
+            out_of_time = Some(if now < cert.validity().not_before {
+                CertificateError::NotValidYetContext { time, not_before }
+            } else {
+                CertificateError::ExpiredContext { time, not_after }
+            });
         }
     }
-    if roots.is_empty() { Err(PeerError::NotPinned) } else { Ok(roots) }
+    match out_of_time {
+        _ if !roots.is_empty() => Ok(roots),
+        // The right hub at the wrong time: often the clock here is what is wrong, and that must be told.
+        Some(error) => Err(PeerError::Chain(rustls::Error::InvalidCertificate(error))),
+        None => Err(PeerError::NotPinned),
+    }
 }

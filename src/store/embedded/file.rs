@@ -2,8 +2,13 @@
 
 use std::{
     fs::{File as StdFile, OpenOptions},
+    io::ErrorKind,
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -27,8 +32,15 @@ const DATA: TableDefinition<'_, &[u8], (u64, u64, &[u8])> = TableDefinition::new
 
 pub(super) type Data<'txn> = Table<'txn, &'static [u8], (u64, u64, &'static [u8])>;
 
-/// An open file.
-pub(super) struct File(Database);
+/// An open file. The engine refuses everything once the file system has refused it something (a full disk, above all); so it is opened
+/// again then, which finds what was last committed.
+pub(super) struct File {
+    path: PathBuf,
+    /// `None` from an error of the file system until the next operation opens the file again.
+    database: RwLock<Option<Database>>,
+    /// The revision of the newest commit that succeeded here.
+    newest: AtomicU64,
+}
 
 /// What an open file begins with.
 pub(super) struct Start {
@@ -49,44 +61,31 @@ impl File {
             .mode(0o600)
             .open(path)
             .map_err(OpenError::Io)?;
-        let mut builder = Builder::new();
-        builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
-        let database = builder.create(path).map_err(open_error)?;
+        let database = database(path)?;
         if fresh && let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             StdFile::open(directory).and_then(|directory| directory.sync_all()).map_err(OpenError::Io)?;
         }
         let start = begin_run(&database)?;
-        Ok((Self(database), start))
+        let newest = AtomicU64::new(start.revision.0);
+        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)), newest }, start))
     }
 
     /// The newest commit.
     pub(super) fn revision(&self) -> Result<Revision, StoreError> {
-        let transaction = self.0.begin_read().map_err(engine)?;
-        let meta = transaction.open_table(META).map_err(engine)?;
-        Ok(Revision(meta.get("revision").map_err(engine)?.map_or(0, |number| number.value())))
+        self.with(newest)
     }
 
     pub(super) fn get(&self, key: &Bytes) -> Result<Option<Entry>, StoreError> {
-        let transaction = self.0.begin_read().map_err(engine)?;
-        let data = transaction.open_table(DATA).map_err(engine)?;
-        let found = data.get(key.as_ref()).map_err(engine)?;
-        Ok(found.map(|found| entry(key.clone(), found.value())))
+        self.with(|database| {
+            let transaction = database.begin_read().map_err(engine)?;
+            let data = transaction.open_table(DATA).map_err(engine)?;
+            let found = data.get(key.as_ref()).map_err(engine)?;
+            Ok(found.map(|found| entry(key.clone(), found.value())))
+        })
     }
 
     pub(super) fn list(&self, prefix: &Bytes) -> Result<Listing, StoreError> {
-        let transaction = self.0.begin_read().map_err(engine)?;
-        let data = transaction.open_table(DATA).map_err(engine)?;
-        let meta = transaction.open_table(META).map_err(engine)?;
-        let mut entries = Vec::new();
-        for found in data.range(prefix.as_ref()..).map_err(engine)? {
-            let (key, value) = found.map_err(engine)?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            entries.push(entry(Bytes::copy_from_slice(key.value()), value.value()));
-        }
-        let revision = Revision(meta.get("revision").map_err(engine)?.map_or(0, |number| number.value()));
-        Ok(Listing { entries, revision })
+        self.with(|database| listing(database, prefix))
     }
 
     /// Runs `work` in one transaction from the newest revision on. It answers the revision to go on from; if that grew, everything is
@@ -95,21 +94,112 @@ impl File {
         &self,
         work: impl FnOnce(&mut Data<'_>, Revision) -> Result<(T, Revision), StoreError>,
     ) -> Result<T, StoreError> {
-        let transaction = self.0.begin_write().map_err(engine)?;
-        let (out, grew) = {
-            let mut meta = transaction.open_table(META).map_err(engine)?;
-            let before = Revision(meta.get("revision").map_err(engine)?.map_or(0, |number| number.value()));
-            let mut data = transaction.open_table(DATA).map_err(engine)?;
-            let (out, after) = work(&mut data, before)?;
-            meta.insert("revision", after.0).map_err(engine)?;
-            (out, after > before)
-        };
-        if grew {
-            transaction.commit().map_err(engine)?
-        } else {
-            transaction.abort().map_err(engine)?
-        }
+        let (out, after) = self.with(|database| transact(database, work))?;
+        self.newest.store(after.0, Ordering::Relaxed);
         Ok(out)
+    }
+
+    /// Runs `work`, on the file opened again if it was given up; gives it up if the file system refuses something.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let read = || self.database.read().unwrap_or_else(PoisonError::into_inner);
+        if read().is_none() {
+            let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            if database.is_none() {
+                *database = Some(self.open_again()?);
+            }
+        }
+        let done = match &*read() {
+            Some(database) => work(database),
+            None => Err(StoreError::Engine("the file was given up again".into())),
+        };
+        if done.as_ref().is_err_and(refused_by_file_system) {
+            self.give_up();
+        }
+        done
+    }
+
+    /// Lets go of the engine: the next operation opens the file again.
+    pub(super) fn give_up(&self) {
+        self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn open_again(&self) -> Result<Database, StoreError> {
+        let database = database(&self.path).map_err(|error| match error {
+            OpenError::Io(error) if is_full(&error) => StoreError::Full,
+            other => StoreError::Engine(other.into()),
+        })?;
+        let (found, known) = (newest(&database)?, Revision(self.newest.load(Ordering::Relaxed)));
+        if found != known {
+            // A commit that was reported as failed is in the file. Whoever holds the state in memory does not know of it.
+            let text =
+                format!("the file is at revision {found}, not {known}: a failed commit was written; start again");
+            return Err(StoreError::Engine(text.into()));
+        }
+        tracing::warn!(revision = %found, "store opened again after an error of the file system");
+        Ok(database)
+    }
+}
+
+/// Opens the engine, or makes its file.
+fn database(path: &Path) -> Result<Database, OpenError> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
+    builder.create(path).map_err(open_error)
+}
+
+/// The revision of the newest commit.
+fn newest(database: &Database) -> Result<Revision, StoreError> {
+    let transaction = database.begin_read().map_err(engine)?;
+    let meta = transaction.open_table(META).map_err(engine)?;
+    Ok(Revision(meta.get("revision").map_err(engine)?.map_or(0, |number| number.value())))
+}
+
+/// Whether the engine will refuse everything from now on, because the file system refused it something.
+fn refused_by_file_system(error: &StoreError) -> bool {
+    match error {
+        StoreError::Full => true,
+        StoreError::Engine(error) => matches!(error.downcast_ref(), Some(redb::Error::Io(_) | redb::Error::PreviousIo)),
+        StoreError::Closed => false,
+    }
+}
+
+/// Every entry below a prefix, and the revision of that.
+fn listing(database: &Database, prefix: &Bytes) -> Result<Listing, StoreError> {
+    let transaction = database.begin_read().map_err(engine)?;
+    let data = transaction.open_table(DATA).map_err(engine)?;
+    let meta = transaction.open_table(META).map_err(engine)?;
+    let mut entries = Vec::new();
+    for found in data.range(prefix.as_ref()..).map_err(engine)? {
+        let (key, value) = found.map_err(engine)?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        entries.push(entry(Bytes::copy_from_slice(key.value()), value.value()));
+    }
+    let revision = Revision(meta.get("revision").map_err(engine)?.map_or(0, |number| number.value()));
+    Ok(Listing { entries, revision })
+}
+
+/// One transaction; also gives the revision that the file has now.
+fn transact<T>(
+    database: &Database,
+    work: impl FnOnce(&mut Data<'_>, Revision) -> Result<(T, Revision), StoreError>,
+) -> Result<(T, Revision), StoreError> {
+    let transaction = database.begin_write().map_err(engine)?;
+    let (out, before, after) = {
+        let mut meta = transaction.open_table(META).map_err(engine)?;
+        let before = Revision(meta.get("revision").map_err(engine)?.map_or(0, |number| number.value()));
+        let mut data = transaction.open_table(DATA).map_err(engine)?;
+        let (out, after) = work(&mut data, before)?;
+        meta.insert("revision", after.0).map_err(engine)?;
+        (out, before, after)
+    };
+    if after > before {
+        transaction.commit().map_err(engine)?;
+        Ok((out, after))
+    } else {
+        transaction.abort().map_err(engine)?;
+        Ok((out, before))
     }
 }
 
@@ -217,7 +307,14 @@ fn entry(key: Bytes, (revision, _, value): (u64, u64, &[u8])) -> Entry {
 
 /// An error of the engine as this layer's.
 pub(super) fn engine(error: impl Into<redb::Error>) -> StoreError {
-    StoreError::Engine(Box::new(error.into()))
+    match error.into() {
+        redb::Error::Io(error) if is_full(&error) => StoreError::Full,
+        other => StoreError::Engine(Box::new(other)),
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn open_error(error: DatabaseError) -> OpenError {

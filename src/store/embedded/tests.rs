@@ -50,6 +50,20 @@ async fn leases_do_not_survive_reopening_and_are_not_granted_twice() {
 }
 
 #[tokio::test]
+async fn after_an_error_of_the_file_system_the_file_is_opened_again() {
+    let (store, _directory) = fresh().await;
+    let first = store.commit(vec![Op::put("a", "1", Expect::Any)]).await.unwrap();
+    let lease = store.grant(Duration::from_secs(60)).await.unwrap();
+    store.commit(vec![Op::put_leased("leased", "", Expect::Any, lease)]).await.unwrap();
+    store.inner.file().unwrap().give_up();
+    assert_eq!(store.get(b"a").await.unwrap().unwrap().revision, first);
+    assert!(store.get(b"leased").await.unwrap().is_some(), "it is the same run: leases go on");
+    store.inner.file().unwrap().give_up();
+    let second = store.commit(vec![Op::put("a", "2", Expect::Revision(first))]).await.unwrap();
+    assert_eq!(store.get(b"a").await.unwrap().unwrap().revision, second);
+}
+
+#[tokio::test]
 async fn history_from_before_the_opening_is_compacted() {
     let (store, directory) = fresh().await;
     let first = store.commit(vec![Op::put("a", "1", Expect::Any)]).await.unwrap();

@@ -171,12 +171,16 @@ fn apply(inner: &Inner, data: &mut Data<'_>, work: &Work, revision: Revision) ->
 
 /// Tells every caller that the transaction failed; none of their commits happened.
 fn refuse(error: StoreError, answers: Vec<(oneshot::Sender<Answer>, OwnedSemaphorePermit)>) {
-    let text = match error {
-        StoreError::Closed => None,
-        StoreError::Engine(error) => Some(error.to_string()),
+    let again: Box<dyn Fn() -> StoreError> = match error {
+        StoreError::Closed => Box::new(|| StoreError::Closed),
+        StoreError::Full => Box::new(|| StoreError::Full),
+        StoreError::Engine(error) => {
+            let text = error.to_string();
+            Box::new(move || StoreError::Engine(text.as_str().into()))
+        }
     };
     for (answer, _room) in answers {
-        let error = text.as_ref().map_or(StoreError::Closed, |text| StoreError::Engine(text.as_str().into()));
-        let _ = answer.send(Err(error.into()));
+        // Whoever asked may have gone.
+        let _ = answer.send(Err(again().into()));
     }
 }

@@ -278,7 +278,7 @@ pub(super) fn listener((chain, key): Holder) -> Endpoint {
 /// The state of an agent that enrolled.
 pub(super) fn write_state(dir: &Path, keys: &Keys, uid: &str) {
     let (chain, key) = Leaf::good(keys, uid).sign();
-    crate::evil_hub::write_state(dir, &key.serialize_pem(), &chain, &keys.trust_domain);
+    crate::evil_hub::write_state(dir, &key.serialize_pem(), &chain, OffsetDateTime::now_utc());
 }
 
 /// Counts the tickets that a server gives: without one, nothing can be resumed.

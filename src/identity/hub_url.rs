@@ -1,7 +1,7 @@
 //! The hub's address as a URL, read strictly: `https://host[:port]` and nothing more, for everything else is added to it.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Where a hub is.
@@ -36,6 +36,14 @@ impl HubUrl {
             return format!("[{}]:{}", self.host, self.port);
         }
         format!("{}:{}", self.host, self.port)
+    }
+}
+
+impl From<SocketAddr> for HubUrl {
+    /// The URL of a hub that listens there: on this machine, when it listens everywhere.
+    fn from(address: SocketAddr) -> Self {
+        let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
+        Self { host, port: address.port() }
     }
 }
 
@@ -95,6 +103,18 @@ mod tests {
         ];
         for (text, shown) in good {
             assert_eq!(text.parse::<HubUrl>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_hub_too() {
+        for (address, shown) in [
+            ("127.0.0.1:1", "https://127.0.0.1:1"),
+            ("[::1]:2", "https://[::1]:2"),
+            ("0.0.0.0:3", "https://localhost:3"),
+            ("[::]:4", "https://localhost:4"),
+        ] {
+            assert_eq!(HubUrl::from(address.parse::<SocketAddr>().unwrap()).to_string(), shown);
         }
     }
 

@@ -1,0 +1,63 @@
+//! Clients that ask for much and stop reading: what it does to others, and to the memory of the processes on the way.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::client::TlsStream;
+
+use super::load::{Clients, measure};
+use super::process::Usage;
+use super::rows::{Context, Row, SMALL, sized};
+use super::sample::{HOPS, Sample};
+use super::way::{Protocol, Way};
+
+/// Bytes that each asks for: more than all buffers of a way can hold together.
+const ASKED: usize = 64 << 20;
+
+/// Until every buffer is full.
+const SETTLE: Duration = Duration::from_millis(1_500);
+
+/// After they left, until what they held is given back.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// Measures small requests before and during, and memory before, during and after.
+pub(crate) async fn run(row: &Row, way: &Way, count: usize, context: &Context<'_>) -> Result<Sample> {
+    let pace = context.pace;
+    let small = || async { Clients::start(way, &context.work(row, SMALL), 1).await };
+    let before = Sample::of(&measure(way, small().await?, pace.warm, pace.time).await?);
+    let usage = Usage::begin(&way.processes)?;
+    let mut stalled = Vec::new();
+    for _ in 0..count {
+        stalled.push(stop_reading(way).await?);
+    }
+    sleep(SETTLE).await;
+    let during = measure(way, small().await?, pace.warm, pace.time).await?;
+    let mut sample = Sample::of(&during);
+    // The peak was begun anew for the measurement within.
+    let growth = usage.growth_now()?;
+    drop(stalled);
+    sleep(LEAVE).await;
+    for ((hop, peak), kept) in HOPS.iter().zip(growth).zip(usage.growth_now()?) {
+        sample.set(&format!("{hop}_growth_mb"), peak);
+        sample.set(&format!("{hop}_kept_mb"), kept);
+    }
+    sample.set_some("before_p99_ms", before.get("p99_ms"));
+    if let (Some(before), Some(during)) = (before.get("p99_ms"), sample.get("p99_ms")) {
+        sample.set("p99_times", during / before);
+    }
+    sample.add_errors(before.get("errors").unwrap_or_default() as u64, before.error.clone());
+    Ok(sample)
+}
+
+/// A client that reads the beginning of its answer and nothing more.
+async fn stop_reading(way: &Way) -> Result<TlsStream<TcpStream>> {
+    let mut io = way.connect(Protocol::H1).await?;
+    io.write_all(way.raw_get(&sized(ASKED))?.as_bytes()).await?;
+    let mut first = [0; 512];
+    let size = timeout(Duration::from_secs(20), io.read(&mut first)).await??;
+    ensure!(first[..size].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&first[..size]));
+    Ok(io)
+}

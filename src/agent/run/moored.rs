@@ -1,0 +1,170 @@
+//! A link and its successors: served, renewed, replaced before it goes. Knows neither how links are dialled nor how an identity is got.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{Agent, RunError};
+use crate::{
+    agent::{
+        link::{Event, Live, renewal_retry},
+        redial::{Redial, jitter},
+        state::{Enrolled, Identity},
+    },
+    defaults,
+    transport::LinkEnd,
+    wire::CloseCode,
+};
+
+/// Why another link is wanted.
+struct Move {
+    renewed: Option<Box<Identity>>,
+    /// How long to wait before it is dialled.
+    delay: Duration,
+    /// How long requests of the old one may take.
+    grace: Duration,
+}
+
+/// What became of it.
+enum Moved {
+    Yes,
+    No,
+    Lost(LinkEnd),
+    Stopped,
+}
+
+impl Agent {
+    /// Serves one link and its successors, until one is lost (`true`) or the agent stops (`false`).
+    pub(super) async fn moored(
+        &self,
+        mut live: Live,
+        identity: &mut Identity,
+        redial: &mut Redial,
+        stop: &CancellationToken,
+    ) -> Result<bool, RunError> {
+        let mut renew_at = self.renew_at(&live, identity);
+        loop {
+            self.health.connected(true);
+            let up = Instant::now();
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.finish(live).await,
+                event = live.serve(&self.upstream, renew_at, identity) => event,
+            };
+            let (renewed, delay, grace) = match event {
+                Event::Ended(end) => return Ok(self.lost(redial, up, &end)),
+                Event::Drain { delay, grace } => {
+                    tracing::info!(grace_s = grace.as_secs(), "the hub drains");
+                    (None, delay, grace)
+                }
+                // The link that goes may stay as long as its own certificate.
+                Event::Renewed(next) => (Some(next), Duration::ZERO, left(identity)),
+            };
+            match self.move_on(&mut live, identity, Move { renewed, delay, grace }, stop).await? {
+                Moved::Yes => renew_at = self.renew_at(&live, identity),
+                Moved::No => renew_at = Some(OffsetDateTime::now_utc() + renewal_retry(left(identity))),
+                Moved::Lost(end) => return Ok(self.lost(redial, up, &end)),
+                Moved::Stopped => return self.finish(live).await,
+            }
+        }
+    }
+
+    /// Make before break: the old link serves while the next one is dialled, and until its requests have ended.
+    async fn move_on(
+        &self,
+        live: &mut Live,
+        identity: &mut Identity,
+        Move { renewed, delay, mut grace }: Move,
+        stop: &CancellationToken,
+    ) -> Result<Moved, RunError> {
+        let next = self.next_link(identity, renewed, delay);
+        tokio::pin!(next);
+        let next = loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(Moved::Stopped),
+                event = live.serve_on(&self.upstream) => match event {
+                    Event::Ended(end) => return Ok(Moved::Lost(end)),
+                    Event::Drain { grace: shorter, .. } => grace = grace.min(shorter),
+                    // Nothing was asked for.
+                    Event::Renewed(_) => {}
+                },
+                next = &mut next => break next?,
+            }
+        };
+        let Some(next) = next else { return Ok(Moved::No) };
+        let old = std::mem::replace(live, next);
+        self.retiring.spawn(old.retire(self.upstream.clone(), grace));
+        Ok(Moved::Yes)
+    }
+
+    /// A new link, with the new identity if there is one; `None` when that cannot be kept, for then the old one must do.
+    async fn next_link(
+        &self,
+        identity: &mut Identity,
+        renewed: Option<Box<Identity>>,
+        delay: Duration,
+    ) -> Result<Option<Live>, RunError> {
+        sleep(delay).await;
+        if let Some(next) = renewed {
+            if let Err(error) = self.state.save(&next).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the renewed certificate cannot be kept; it will be renewed again");
+                return Ok(None);
+            }
+            *identity = *next;
+            let not_after = identity.enrolled.as_ref().map(|e| e.not_after());
+            tracing::info!(not_after = ?not_after, "certificate renewed");
+        }
+        self.connect(identity, &mut Redial::default()).await.map(Some)
+    }
+
+    fn lost(&self, redial: &mut Redial, up: Instant, end: &LinkEnd) -> bool {
+        self.health.connected(false);
+        tracing::warn!(%end, "link lost");
+        redial.lost(up.elapsed(), end);
+        true
+    }
+
+    /// When to ask for the next certificate; `None` when the hub does not renew any.
+    fn renew_at(&self, live: &Live, identity: &Identity) -> Option<OffsetDateTime> {
+        let enrolled = identity.enrolled.as_ref()?;
+        if live.renews() {
+            return Some(renewal_due(enrolled));
+        }
+        self.unrenewed.call_once(|| {
+            let not_after = enrolled.not_after();
+            tracing::warn!(%not_after, "the hub does not renew certificates: this agent keeps its own until it ends, then it must join again");
+        });
+        None
+    }
+
+    /// Stops in order: requests under way may end, then the hub is told. `false`, for nothing follows.
+    async fn finish(&self, mut live: Live) -> Result<bool, RunError> {
+        tracing::info!(streams = live.streams(), "agent stops");
+        let deadline = Instant::now() + defaults::AGENT_DRAIN;
+        while (live.streams() > 0 || !self.retiring.is_empty()) && Instant::now() < deadline {
+            if let Ok(Event::Ended(_)) = timeout(defaults::DRAIN_POLL, live.serve_on(&self.upstream)).await {
+                return Ok(false);
+            }
+        }
+        live.link.close(CloseCode::Normal);
+        // The close must leave before the process does.
+        sleep(defaults::DRAIN_POLL).await;
+        Ok(false)
+    }
+}
+
+/// Two thirds into its life, give or take a tenth of it: agents that started together renew apart.
+fn renewal_due(enrolled: &Enrolled) -> OffsetDateTime {
+    let life = enrolled.not_after() - enrolled.since;
+    enrolled.since + life * (2.0 / 3.0 + (jitter() - 0.5) * 0.2)
+}
+
+/// How much of the certificate's life is left.
+fn left(identity: &Identity) -> Duration {
+    let left = identity.enrolled.as_ref().map(|e| e.not_after() - OffsetDateTime::now_utc());
+    left.and_then(|left| Duration::try_from(left).ok()).unwrap_or(Duration::ZERO)
+}
