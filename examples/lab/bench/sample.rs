@@ -126,8 +126,12 @@ impl Measured {
         self.rounds(target).iter().flatten().find_map(|sample| sample.error.as_deref())
     }
 
+    /// The figure round by round; nothing at all when a round that was measured lacks it: a percentile that only some rounds have enough
+    /// values for would be the median of others than its neighbours in the table.
     fn values(&self, target: &str, figure: &str) -> Vec<Option<f64>> {
-        self.rounds(target).iter().map(|sample| sample.as_ref()?.get(figure)).collect()
+        let rounds = self.rounds(target);
+        let complete = rounds.iter().flatten().all(|sample| sample.get(figure).is_some());
+        rounds.iter().map(|sample| sample.as_ref()?.get(figure).filter(|_| complete)).collect()
     }
 }
 
@@ -191,5 +195,8 @@ mod tests {
         assert_eq!(measured.sum("ours", "errors"), Some(3.0));
         assert_eq!(measured.most("ours", "p50_ms"), Some(20.0));
         assert_eq!(measured.ratio("ours", "absent", "p50_ms"), None);
+        // A round that was measured and lacks the figure leaves none.
+        measured.push("ours", Some(Sample::failed(&anyhow::anyhow!("refused"))));
+        assert_eq!((measured.median("ours", "p50_ms"), measured.sum("ours", "errors")), (None, Some(4.0)));
     }
 }
