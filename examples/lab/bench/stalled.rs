@@ -1,10 +1,13 @@
 //! Clients that ask for much and stop reading: what it does to others, and to the memory of the processes on the way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
@@ -17,8 +20,8 @@ use super::way::{Protocol, Way};
 /// Bytes that each asks for: more than all buffers of a way can hold together.
 const ASKED: usize = 64 << 20;
 
-/// Until every buffer is full.
-const SETTLE: Duration = Duration::from_millis(1_500);
+/// Until every buffer is full, and for each client that has to come until then.
+const SETTLE: (Duration, Duration) = (Duration::from_millis(1_500), Duration::from_millis(5));
 
 /// After they left, until what they held is given back.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -29,11 +32,21 @@ pub(crate) async fn run(row: &Row, way: &Way, count: usize, context: &Context<'_
     let small = || async { Clients::start(way, &context.work(row, SMALL), 1).await };
     let before = Sample::of(&measure(way, small().await?, pace.warm, pace.time).await?);
     let usage = Usage::begin(&way.processes)?;
-    let mut stalled = Vec::new();
+    // All at once: a hub that is full answers the next only when it has cut another.
+    let (mut stalled, answered) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for _ in 0..count {
-        stalled.push(stop_reading(way).await?);
+        let (way, answered) = (way.clone(), answered.clone());
+        stalled.spawn(async move {
+            let io = stop_reading(&way).await;
+            answered.fetch_add(usize::from(io.is_ok()), Ordering::Relaxed);
+            // Held open until the task is dropped.
+            let _io = io;
+            std::future::pending::<()>().await;
+        });
     }
-    sleep(SETTLE).await;
+    sleep(SETTLE.0 + SETTLE.1 * u32::try_from(count)?).await;
+    let answered = answered.load(Ordering::Relaxed);
+    ensure!(answered > 0, "none of {count} was answered");
     let during = measure(way, small().await?, pace.warm, pace.time).await?;
     let mut sample = Sample::of(&during);
     // The peak was begun anew for the measurement within.
@@ -44,6 +57,7 @@ pub(crate) async fn run(row: &Row, way: &Way, count: usize, context: &Context<'_
         sample.set(&format!("{hop}_growth_mb"), peak);
         sample.set(&format!("{hop}_kept_mb"), kept);
     }
+    sample.set("answered", answered as f64);
     sample.set_some("before_p99_ms", before.get("p99_ms"));
     if let (Some(before), Some(during)) = (before.get("p99_ms"), sample.get("p99_ms")) {
         sample.set("p99_times", during / before);

@@ -42,6 +42,7 @@ fn columns(shape: Shape) -> Vec<Column> {
             ("2nd", Own("second_cpu_ms_per_mb"), 2),
         ],
         Shape::Stalled => vec![
+            ("answered", Own("answered"), 0),
             ("p99 ms without", Own("before_p99_ms"), 3),
             ("with", Own("p99_ms"), 3),
             ("×", Own("p99_times"), 2),
