@@ -173,7 +173,7 @@ pub const H2_STREAM_WINDOW: u32 = 256 << 10;
 pub const H2_CONNECTION_WINDOW: u32 = 2 << 20;
 
 /// Frames of HTTP/2 are gathered up to this many bytes, four large ones, before TLS gets them: its records then leave in one
-/// system call.
+/// system call. Each HTTP/2 connection of a client may hold as many.
 pub const H2_WRITE: usize = (64 << 10) + 256;
 
 /// Bytes that hyper buffers for one HTTP/2 stream towards the client.

@@ -12,7 +12,7 @@ use tokio_util::io::poll_read_buf;
 use super::LinkEnd;
 use crate::wire::{
     CodecError, Direction, Frame, FrameKind, MAX_PAYLOAD, OpenDecoder, Received, Reception, ReceptionError, Rules,
-    RulesError, StreamCode, encode_open, frame_header, generated::Open,
+    RulesError, StreamCode, encode_frame, encode_open, frame_header, generated::Open,
 };
 
 /// How much of a stream is read at once when little comes, bytes. What an idle watch costs.
@@ -142,8 +142,8 @@ impl SendHalf {
     /// # Panics
     /// In debug builds, when the contract does not allow this frame now: a bug of the caller.
     pub fn queue(&mut self, kind: FrameKind, payload: &[u8]) {
-        self.queue_header(kind, payload.len());
-        self.queue.put_slice(payload);
+        self.allow(kind);
+        encode_frame(kind, payload, &mut self.queue);
     }
 
     /// Queues body bytes as DATA frames, however many there are.
@@ -160,7 +160,8 @@ impl SendHalf {
             while !piece.is_empty() {
                 if room == 0 {
                     room = left.min(MAX_PAYLOAD);
-                    self.queue_header(FrameKind::Data, room);
+                    self.allow(FrameKind::Data);
+                    frame_header(FrameKind::Data, room, &mut self.queue);
                 }
                 let (now, later) = piece.split_at(piece.len().min(room));
                 self.queue.put_slice(now);
@@ -169,10 +170,9 @@ impl SendHalf {
         }
     }
 
-    fn queue_header(&mut self, kind: FrameKind, len: usize) {
+    fn allow(&mut self, kind: FrameKind) {
         let allowed = self.rules.accept(kind);
         debug_assert!(allowed.is_ok(), "{allowed:?}");
-        frame_header(kind, len, &mut self.queue);
     }
 
     /// Bytes queued and not yet handed to QUIC.
