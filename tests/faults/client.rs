@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::task::TaskTracker;
 
@@ -125,4 +126,20 @@ impl HubClient {
 /// Runs asynchronous parts of a test.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+/// Until a cluster answers through the hub. What is asked goes to the newest link; one that died silently must not hold us.
+pub(crate) fn answers(client: &HubClient, cluster: &str, within: Duration) -> Result<Duration> {
+    let started = Instant::now();
+    let path = format!("/clusters/{cluster}/version");
+    block_on(async {
+        loop {
+            let answer = tokio::time::timeout(Duration::from_millis(250), client.get(&path)).await;
+            if matches!(&answer, Ok(Ok(answer)) if answer.status == 200) {
+                return Ok(started.elapsed());
+            }
+            ensure!(started.elapsed() < within, "{cluster} does not answer within {within:?}: {answer:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
 }

@@ -6,25 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::client::{HubClient, block_on};
+use crate::client::{HubClient, answers};
 use crate::fleet::{EDGE_1, EDGE_2, Fleet, Part, figure, wait_until};
 use crate::turn::{fleet, optimised};
-
-/// Until a cluster answers through the hub. What is asked goes to the newest link; one that died silently must not hold us.
-fn answers(client: &HubClient, cluster: &str, within: Duration) -> Result<Duration> {
-    let started = Instant::now();
-    let path = format!("/clusters/{cluster}/version");
-    block_on(async {
-        loop {
-            let answer = tokio::time::timeout(Duration::from_millis(250), client.get(&path)).await;
-            if matches!(&answer, Ok(Ok(answer)) if answer.status == 200) {
-                return Ok(started.elapsed());
-            }
-            ensure!(started.elapsed() < within, "{cluster} does not answer within {within:?}: {answer:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-}
 
 #[test]
 fn a_restarted_agent_is_connected_within_two_seconds() -> Result<()> {

@@ -12,11 +12,11 @@ use http::Method;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use super::parts::client::{HubClient, block_on};
+use super::parts::client::{HubClient, answers, block_on};
 use super::parts::cluster::Process;
 use super::parts::fleet::{EDGE_1, Part, descriptors, wait_until};
 use super::rows::Outcome;
-use super::world::{World, answers};
+use super::world::World;
 
 /// Room on the small disk beside what the hub has already, in bytes.
 const SPARE: u64 = 1 << 20;

@@ -9,10 +9,10 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use super::parts::client::{HubClient, block_on};
+use super::parts::client::{HubClient, answers, block_on};
 use super::parts::fleet::Fleet;
 use super::rows::Outcome;
-use super::world::{StandIn, World, answers};
+use super::world::{StandIn, World};
 use crate::network::relay::Relay;
 use crate::network::rules::{Direction, Rules};
 

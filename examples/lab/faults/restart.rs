@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::parts::client::answers;
 use super::parts::cluster::{Process, bound_to_us};
 use super::parts::fleet::{EDGE_1, Part, wait_until};
 use super::rows::Outcome;
-use super::world::{World, answers};
+use super::world::World;
 
 /// The old link falls silent first: a stranger cannot say that it does not know it.
 const REFUSED_WITHIN: Duration = Duration::from_secs(25);

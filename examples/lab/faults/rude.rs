@@ -9,10 +9,10 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::parts::client::{HubClient, block_on};
+use super::parts::client::{HubClient, answers, block_on};
 use super::parts::origin::{Book, Manners, Origin};
 use super::rows::Outcome;
-use super::world::{World, answers};
+use super::world::World;
 
 /// Requests at once: enough that the agent uses HTTP/2.
 const AT_ONCE: usize = 40;

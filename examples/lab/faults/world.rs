@@ -4,12 +4,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::holes::Holes;
-use super::parts::client::{HubClient, block_on};
+use super::parts::client::{HubClient, answers};
 use super::parts::cluster::{Process, bound_to_us, write_private};
 use super::parts::fleet::Fleet;
 use super::parts::origin::{Manners, Origin};
@@ -140,22 +140,6 @@ impl World {
         }
         self.stand_ins(self.stand_ins.len()).map(drop)
     }
-}
-
-/// Until a cluster answers; what is asked of a link that died silently must not hold us.
-pub(super) fn answers(client: &HubClient, cluster: &str, within: Duration) -> Result<Duration> {
-    let started = Instant::now();
-    let path = format!("/clusters/{cluster}/version");
-    block_on(async {
-        loop {
-            let answer = tokio::time::timeout(Duration::from_millis(500), client.get(&path)).await;
-            if matches!(&answer, Ok(Ok(answer)) if answer.status == 200) {
-                return Ok(started.elapsed());
-            }
-            ensure!(started.elapsed() < within, "{cluster} does not answer within {within:?}: {answer:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
 }
 
 /// A relay in front of a hub.
