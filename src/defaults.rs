@@ -2,21 +2,24 @@
 
 use std::time::Duration;
 
-/// Streams that the hub may have open on one link at once; the agent grants them when the link starts.
-/// Above the watches of a busy cluster. Each costs the agent ≈ 41 B; too few and requests wait for a stream.
+/// Streams that the hub may have open on one link at once. Above the watches of a busy cluster; too few and requests wait for a stream.
 pub const AGENT_STREAMS: u32 = 8_192;
+
+/// How many of them the agent grants when the link starts; it grants more while half of them are in use. Each costs the agent ≈ 80 B and
+/// its dialling the time to make it: 8,192 at once were three quarters of an idle agent's memory.
+pub const AGENT_STREAMS_FIRST: u32 = 256;
 
 /// Streams that an agent may have open towards the hub: control and what later versions add. A bound on abuse.
 pub const HUB_STREAMS: u32 = 8;
 
-/// Bytes of one stream that the hub holds for a client that does not read. Throughput of one stream is at most this
-/// per round trip: 1 MiB at 40 ms is 210 Mbit/s.
-pub const HUB_STREAM_WINDOW: u32 = 1 << 20;
+/// Bytes of one stream that the hub holds for a client that does not read. Throughput of one stream is at most this per round trip,
+/// and half of it where packets are lost: at 40 ms and 1 % loss 1 MiB carried 13.7 MB/s, 2 MiB 20.5, 4 MiB 24.0 (`lab faults`).
+pub const HUB_STREAM_WINDOW: u32 = 2 << 20;
 
 /// Bytes of one link that the hub holds for all clients that do not read. When it is used up every stream of the
-/// cluster stops, so it is many times [`HUB_STREAM_WINDOW`]: 60 clients may stop reading a large answer at once;
-/// of more than [`STALLED_READERS`] the slowest are cut.
-pub const HUB_LINK_WINDOW: u32 = 64 << 20;
+/// cluster stops, so it is many times [`HUB_STREAM_WINDOW`]: of more than [`STALLED_READERS`] the slowest are cut, and those that are
+/// not hold three quarters of it.
+pub const HUB_LINK_WINDOW: u32 = 128 << 20;
 
 /// Bytes that the hub holds unacknowledged towards one agent: requests are small, uploads are few.
 pub const HUB_SEND_WINDOW: u64 = 4 << 20;
@@ -49,10 +52,21 @@ pub const LINK_LISTEN: Duration = Duration::from_secs(1);
 /// First guess of a round trip, before one is measured. Only for loss in handshakes.
 pub const LINK_INITIAL_RTT: Duration = Duration::from_millis(100);
 
-/// The largest UDP payload that path MTU discovery tries, in bytes. Ethernet's 1,452 is found by a search of some round trips;
-/// where the network has larger packets a megabyte costs a quarter less CPU. Above 6,500 ten segments, which quinn
+/// The largest UDP payload that the agent's path MTU discovery tries, in bytes. Ethernet's 1,452 is found by a search of some round trips;
+/// where the network has larger packets a megabyte of an answer costs a quarter less CPU. Above 6,500 ten segments, which quinn
 /// hands to the kernel at once, are more than UDP GSO takes, and throughput collapses.
 pub const LINK_MTU: u16 = 6_400;
+
+/// As [`LINK_MTU`], from the hub to an agent: requests are small, and each link holds buffers for packets of the size that was found.
+pub const HUB_MTU: u16 = 1_452;
+
+/// The search for it ends when what is not known is less than this, bytes. Each step is a packet full of padding, which the peer reads byte
+/// by byte: with steps to 20 bytes that was a quarter of what a returning agent cost the hub.
+pub const MTU_STEP: u16 = 100;
+
+/// Packets that the hub hands to the kernel at once for one agent. Each link holds room for so many: with quinn's ten a third of all that
+/// an idle agent costs. An upload takes more system calls for it.
+pub const HUB_SEGMENTS: usize = 2;
 
 /// One lost packet in so many is taken for chance, while none waits: 1 % of wireless and long paths, half of what BBR tolerates at the
 /// most. Fewer, and a policer is overrun for longer; more, and a link at 1 % loss carries 0.4 MB/s at 40 ms.
@@ -108,6 +122,10 @@ pub const REFUSED_UPGRADE: Duration = Duration::from_secs(10);
 
 /// Bytes of a body gathered before they are sent, while more is there without waiting.
 pub const BODY_BATCH: usize = 64 << 10;
+
+/// An answer that says it is at most [`BODY_BATCH`] long is waited for this long, to be sent in one piece. An API server has it ready;
+/// another server behind it may not, and its client then waits so much longer for the head.
+pub const WHOLE_ANSWER: Duration = Duration::from_millis(20);
 
 /// An HTTP/1.1 connection of a client on which nothing is asked for this long is closed. Above the 90 s after which Go clients
 /// close it themselves, so that no request meets a connection that is just being closed.
@@ -259,9 +277,10 @@ pub const RENEWAL_RETRY_FIRST: Duration = Duration::from_secs(1);
 /// A replaced link stays at least this long: the hub may just have opened a stream on it.
 pub const RETIRE_FIRST: Duration = Duration::from_millis(500);
 
-/// Short requests under way above which the next go over HTTP/2: below, HTTP/1.1 costs a request 0.09 ms less; above, the
-/// agent a quarter of its CPU more.
-pub const UPSTREAM_SHORT_H1: usize = 8;
+/// Short requests under way above which the next go over HTTP/2: as many connections as are kept idle
+/// ([`UPSTREAM_IDLE_CONNECTIONS`]). HTTP/1.1 costs the agent a few microseconds more under load, and kube-apiserver 20 to 40 less: with 64
+/// clients 5 to 15 % more requests a second (`lab bench`).
+pub const UPSTREAM_SHORT_H1: usize = 64;
 
 /// Watches, logs and the like under way above which the next share HTTP/2 connections. Below, each has its own, and nobody's
 /// cancellations can close a connection under another.

@@ -7,13 +7,16 @@ mod config;
 mod congestion;
 mod endpoint;
 mod link;
+mod receive;
+mod socket;
 mod stream;
 
 pub use self::{
     config::{RestartKeys, agent_transport, hub_transport},
     endpoint::{BindError, DialError, Dialer, Handshake, HandshakeError, Listener, udp_socket},
     link::{AcceptError, Heard, IncomingStream, Link, LinkEnd, LinkStats, OpenError},
-    stream::{Priority, RecvError, RecvHalf, SendError, SendHalf},
+    receive::RecvHalf,
+    stream::{Priority, RecvError, SendError, SendHalf},
 };
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod codes;
 mod frame;
 #[allow(missing_docs, clippy::use_self, reason = "generated from proto/")]
 pub mod generated;
+mod headers;
 mod open;
 mod reception;
 mod rules;
@@ -13,6 +14,7 @@ mod rules;
 pub use self::{
     codes::{CloseCode, StreamCode},
     frame::{CodecError, Decoder, Frame, FrameKind, MAX_PAYLOAD, encode_frame, frame_header},
+    headers::headers,
     open::{OpenDecoder, encode_open},
     reception::{Received, Reception, ReceptionError},
     rules::{Direction, Rules, RulesError},

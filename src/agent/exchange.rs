@@ -11,7 +11,11 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::time::timeout;
 
-use self::{answer::relay, request::Prepared, upgrade::serve_upgrade};
+use self::{
+    answer::relay,
+    request::{Prepared, Source},
+    upgrade::serve_upgrade,
+};
 use super::upstream::{RequestBody, SendFailure, Upstream};
 use crate::{
     defaults,
@@ -102,15 +106,16 @@ async fn serve_proxy(send: SendHalf, mut recv: RecvHalf, upstream: &Upstream) {
         Err(fault) => return fail(send, fault).await,
     };
     send.set_priority(prepared.priority);
+    // Boxed, as everything that is rare: each request would carry its size.
     if prepared.upgrade {
-        serve_upgrade(send, recv, prepared, upstream).await;
+        Box::pin(serve_upgrade(send, recv, prepared, upstream)).await;
     } else {
         serve_request(send, recv, prepared, upstream).await;
     }
 }
 
-async fn prepare(head: Bytes, upstream: &Upstream) -> Result<Prepared, Fault> {
-    let head = RequestHead::decode(head)
+async fn prepare(bytes: Bytes, upstream: &Upstream) -> Result<Prepared, Fault> {
+    let head = RequestHead::decode(bytes.clone())
         .map_err(|error| Fault::before(FailureCode::Protocol, format!("request head is not valid: {error}")))?;
     let class = head.class();
     let upgrade = head.upgrade() != Upgrade::None;
@@ -119,27 +124,31 @@ async fn prepare(head: Bytes, upstream: &Upstream) -> Result<Prepared, Fault> {
         .authorization()
         .await
         .map_err(|error| Fault::before(FailureCode::UpstreamUnreachable, error.to_string()))?;
-    let request = request::build(head, upstream, authorization)?;
+    let request = request::build(head, upstream, authorization.clone())?;
     let repeatable = request::is_safe(request.method());
+    let source = (repeatable && bodyless).then_some(Source { head: bytes, authorization });
     let priority = match class {
         TrafficClass::Short => Priority::Interactive,
         TrafficClass::LongRunning => Priority::Streaming,
         TrafficClass::Bulk => Priority::Bulk,
     };
-    Ok(Prepared { request, class, upgrade, bodyless, repeatable, priority })
+    Ok(Prepared { request, source, class, upgrade, bodyless, repeatable, priority })
 }
 
 async fn serve_request(mut send: SendHalf, recv: RecvHalf, prepared: Prepared, upstream: &Upstream) {
     let _counted = upstream.count(prepared.class);
     let stopped = send.stopped();
     tokio::pin!(stopped);
-    let body = if prepared.bodyless { RequestBody::Empty } else { RequestBody::Link(recv) };
-    let request = prepared.request.map(|()| body);
+    let mut request = prepared.request;
+    if !prepared.bodyless {
+        *request.body_mut() = RequestBody::Link(Box::new(recv));
+    }
+    let attempt = Attempt { class: prepared.class, repeatable: prepared.repeatable, source: prepared.source };
     let answered = tokio::select! {
         biased;
         // The client went away: dropping the request closes its connection, and the API server sees it.
         _ = &mut stopped => return,
-        answered = dispatch(&mut send, request, (prepared.class, prepared.repeatable), upstream) => answered,
+        answered = dispatch(&mut send, request, attempt, upstream) => answered,
     };
     match answered {
         Ok(Some((response, lease))) => {
@@ -152,6 +161,13 @@ async fn serve_request(mut send: SendHalf, recv: RecvHalf, prepared: Prepared, u
     }
 }
 
+/// How a request is sent.
+struct Attempt {
+    class: TrafficClass,
+    repeatable: bool,
+    source: Option<Source>,
+}
+
 type Answered = (http::Response<hyper::body::Incoming>, super::upstream::Lease);
 
 /// Sends the request. `None`: the hub stopped the stream.
@@ -160,8 +176,8 @@ type Answered = (http::Response<hyper::body::Incoming>, super::upstream::Lease);
 /// repeat needs no such word.
 async fn dispatch(
     send: &mut SendHalf,
-    request: http::Request<RequestBody>,
-    (class, repeatable): (TrafficClass, bool),
+    request: Box<http::Request<RequestBody>>,
+    Attempt { class, repeatable, source }: Attempt,
     upstream: &Upstream,
 ) -> Result<Option<Answered>, Fault> {
     let lease = upstream
@@ -175,11 +191,28 @@ async fn dispatch(
             Err(SendError::Stopped(_) | SendError::Lost(_) | SendError::Closed) => return Ok(None),
         }
     }
-    Ok(Some(upstream.send(lease, request, repeatable).await?))
+    let copy = source.map(|source| move || source.request(upstream));
+    Ok(Some(upstream.send(lease, request, copy).await?))
 }
 
 async fn fail(send: SendHalf, fault: Fault) {
     tracing::debug!(code = ?fault.code, message = fault.message, dispatched = fault.dispatched, "request failed");
     // Fails only when the hub does not listen any more.
     let _ = send.fail(&fault.encode()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, F>(_: impl Fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// It is moved and allocated for each request, and a watch holds it for hours.
+    #[test]
+    fn an_exchange_carries_nothing_that_is_rare() {
+        let bytes = size(|(incoming, upstream): (IncomingStream, &'static Upstream)| serve(incoming, upstream));
+        assert!(bytes <= 4 << 10, "{bytes} bytes");
+    }
 }

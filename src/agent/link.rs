@@ -51,6 +51,7 @@ pub(super) struct Live {
     recv: RecvHalf,
     heard: Heard,
     streams: TaskTracker,
+    granted: u32,
 }
 
 /// Why the agent must act.
@@ -80,7 +81,15 @@ impl Live {
         send.set_priority(Priority::Control);
         say(&mut send, Body::Hello(hello)).await?;
         let Some(Body::Welcome(welcome)) = message(recv.frame().await?) else { return Err(HelloError::Welcome) };
-        Ok(Self { link, welcome, send, recv, heard: Heard::default(), streams: TaskTracker::new() })
+        Ok(Self {
+            link,
+            welcome,
+            send,
+            recv,
+            heard: Heard::default(),
+            streams: TaskTracker::new(),
+            granted: defaults::AGENT_STREAMS_FIRST,
+        })
     }
 
     /// Whether the hub agreed to renew certificates on this link.
@@ -111,7 +120,7 @@ impl Live {
                 () = renewal.wait() => {
                     let ask = renewal.ask(identity);
                     if say(&mut self.send, Body::RenewRequest(ask)).await.is_err() {
-                        return self.broken();
+                        return broken(&self.link);
                     }
                 }
             }
@@ -131,28 +140,32 @@ impl Live {
     }
 
     async fn serve_until_told(&mut self, upstream: &Arc<Upstream>) -> Told {
+        let ended = self.link.closed_or_deaf(&mut self.heard);
+        tokio::pin!(ended);
         loop {
             tokio::select! {
                 biased;
-                end = self.link.closed_or_deaf(&mut self.heard) => return Told::Event(Event::Ended(end)),
+                end = &mut ended => return Told::Event(Event::Ended(end)),
                 incoming = self.link.accept() => match incoming {
                     Ok(incoming) => {
                         let upstream = upstream.clone();
                         self.streams.spawn(async move { exchange::serve(incoming, &upstream).await });
+                        if let Some(more) = more_streams(self.granted, self.streams.len()) {
+                            self.granted = more;
+                            self.link.grant_streams(more);
+                        }
                     }
                     Err(end) => return Told::Event(Event::Ended(end)),
                 },
-                frame = self.recv.frame() => {
-                    let Ok(frame) = frame else { return Told::Event(self.broken()) };
-                    match message(frame) {
-                        Some(Body::Drain(Drain { delay_ms, grace_ms })) => {
-                            let [delay, grace] = [delay_ms, grace_ms].map(|ms| Duration::from_millis(ms.into()));
-                            return Told::Event(Event::Drain { delay, grace });
-                        }
-                        Some(Body::RenewResponse(response)) => return Told::Renewed(response),
-                        // Messages of newer versions are ignored.
-                        _ => {}
+                frame = self.recv.frame() => match frame.map(message) {
+                    Ok(Some(Body::Drain(Drain { delay_ms, grace_ms }))) => {
+                        let [delay, grace] = [delay_ms, grace_ms].map(|ms| Duration::from_millis(ms.into()));
+                        return Told::Event(Event::Drain { delay, grace });
                     }
+                    Ok(Some(Body::RenewResponse(response))) => return Told::Renewed(response),
+                    // Messages of newer versions are ignored.
+                    Ok(_) => {}
+                    Err(_) => return Told::Event(broken(&self.link)),
                 }
             }
         }
@@ -183,11 +196,19 @@ impl Live {
         }
         self.link.close(CloseCode::Superseded);
     }
+}
 
-    fn broken(&self) -> Event {
-        self.link.close(CloseCode::Protocol);
-        Event::Ended(self.link.end().unwrap_or(LinkEnd::Here))
-    }
+/// How many streams to grant, if half of those that are granted are in use.
+fn more_streams(granted: u32, used: usize) -> Option<u32> {
+    let used = u32::try_from(used).unwrap_or(u32::MAX);
+    (used > granted / 2 && granted < defaults::AGENT_STREAMS)
+        .then(|| granted.saturating_mul(4).min(defaults::AGENT_STREAMS))
+}
+
+/// The conversation broke, and with it the link.
+fn broken(link: &Link) -> Event {
+    link.close(CloseCode::Protocol);
+    Event::Ended(link.end().unwrap_or(LinkEnd::Here))
 }
 
 /// What the hub said on the control stream, or that there is no more of it.
@@ -250,7 +271,7 @@ pub(super) fn renewal_retry(left: Duration) -> Duration {
 }
 
 async fn say(send: &mut SendHalf, body: Body) -> Result<(), SendError> {
-    send.queue(FrameKind::Message, &ControlMessage { body: Some(body) }.encode_to_vec());
+    send.queue_message(FrameKind::Message, &ControlMessage { body: Some(body) });
     send.flush().await
 }
 
@@ -258,5 +279,18 @@ fn message(frame: Option<Frame>) -> Option<Body> {
     match frame? {
         Frame::Message(bytes) => ControlMessage::decode(bytes).ok()?.body,
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_granted_before_they_run_out_and_within_the_bound() {
+        assert_eq!(more_streams(256, 128), None);
+        assert_eq!(more_streams(256, 129), Some(1_024));
+        assert_eq!(more_streams(4_096, 2_049), Some(defaults::AGENT_STREAMS));
+        assert_eq!(more_streams(defaults::AGENT_STREAMS, usize::MAX), None);
     }
 }

@@ -129,36 +129,48 @@ impl Upstream {
     }
 
     async fn fresh(&self) -> Result<Lease, ConnectError> {
-        let sender = h1::connect(&self.endpoint, &self.tasks).await?;
+        let sender = Box::pin(h1::connect(&self.endpoint, &self.tasks)).await?;
         Ok(Lease { connection: Connection::H1(sender), reused: false })
     }
 
-    /// Sends a request that can be repeated when `repeatable`; hands back the connection with the answer.
+    /// Sends a request; hands back the connection with the answer. `copy` makes it once more, for one that may be sent twice.
     pub(super) async fn send(
         &self,
         mut lease: Lease,
-        mut request: Request<RequestBody>,
-        repeatable: bool,
+        request: Box<Request<RequestBody>>,
+        copy: Option<impl Fn() -> Option<Box<Request<RequestBody>>> + Send>,
+    ) -> Result<(Response<Incoming>, Lease), SendFailure> {
+        match self.try_send(&mut lease, *request).await {
+            Ok(response) => Ok((self.seen(response), lease)),
+            Err(failure) => Box::pin(self.send_again(lease, failure, copy)).await,
+        }
+    }
+
+    async fn send_again(
+        &self,
+        mut lease: Lease,
+        mut failure: TrySendError<Request<RequestBody>>,
+        copy: Option<impl Fn() -> Option<Box<Request<RequestBody>>>>,
     ) -> Result<(Response<Incoming>, Lease), SendFailure> {
         let mut attempts = Attempts::default();
         loop {
-            let spare = if repeatable { repeat(&request) } else { None };
-            let mut failure = match self.try_send(&mut lease, request).await {
-                Ok(response) => return Ok((self.seen(response), lease)),
-                Err(failure) => failure,
-            };
             let unsent = failure.take_message();
             let refused = refused(failure.error());
-            let broken = Broken { unsent: unsent.is_some(), reused: lease.reused, refused, copy: spare.is_some() };
-            request = match (attempts.broke(broken), unsent, spare) {
-                (Again::Same, Some(unsent), _) => unsent,
-                (Again::Copy, _, Some(copy)) => copy,
-                _ => return Err(SendFailure::Lost(failure.into_error())),
+            let broken = Broken { unsent: unsent.is_some(), reused: lease.reused, refused, copy: copy.is_some() };
+            let request = match attempts.broke(broken) {
+                Again::Same => unsent.map(Box::new),
+                Again::Copy => copy.as_ref().and_then(|copy| copy()),
+                Again::No => None,
             };
+            let Some(request) = request else { return Err(SendFailure::Lost(failure.into_error())) };
             lease = match self.fresh().await {
                 Ok(lease) => lease,
                 Err(_) if attempts.may_have_run() => return Err(SendFailure::Lost(failure.into_error())),
                 Err(error) => return Err(error.into()),
+            };
+            failure = match self.try_send(&mut lease, *request).await {
+                Ok(response) => return Ok((self.seen(response), lease)),
+                Err(failure) => failure,
             };
         }
     }
@@ -221,18 +233,6 @@ fn refused(error: &hyper::Error) -> bool {
         cause = inner.source();
     }
     false
-}
-
-/// A second copy of a request without a body.
-fn repeat(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !matches!(request.body(), RequestBody::Empty) {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
     let certificate_expires = hub.directory.certificate_ends(&cluster.uid);
     let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     ClusterView {
-        name: cluster.name.clone(),
+        name: cluster.name.to_string(),
         uid: cluster.uid.to_string(),
         labels: cluster.labels.clone(),
         state: if certificate_expires.is_some() { ClusterState::Enrolled } else { ClusterState::Pending },
@@ -178,9 +178,9 @@ async fn add_cluster(hub: &Hub, caller: &Principal, wish: ClusterCreate) -> Answ
     let now = OffsetDateTime::now_utc();
     let added = hub.directory.add_cluster(wish.name, wish.labels, ttl, now).await;
     let (cluster, token, token_expires) = added.map_err(failed)?;
-    tracing::info!(cluster = cluster.name, uid = %cluster.uid, by = %caller.subject, "cluster added");
+    tracing::info!(cluster = &*cluster.name, uid = %cluster.uid, by = %caller.subject, "cluster added");
     let created = ClusterCreated {
-        name: cluster.name.clone(),
+        name: cluster.name.to_string(),
         uid: cluster.uid.to_string(),
         labels: cluster.labels.clone(),
         token: token.reveal().expose().to_owned().into(),
@@ -198,7 +198,7 @@ async fn remove_cluster(hub: &Hub, caller: &Principal, name: &str) -> Answer {
         hub.links.unregister(&link, LinkEnd::Here, OffsetDateTime::now_utc());
     }
     hub.links.forget(&cluster.uid);
-    tracing::info!(cluster = cluster.name, uid = %cluster.uid, by = %caller.subject, "cluster removed");
+    tracing::info!(cluster = &*cluster.name, uid = %cluster.uid, by = %caller.subject, "cluster removed");
     json(StatusCode::OK, &view(hub, &cluster))
 }
 

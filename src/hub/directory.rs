@@ -75,7 +75,7 @@ pub(super) struct Directory {
 
 #[derive(Debug, Default)]
 struct Memory {
-    by_name: BTreeMap<String, Arc<Cluster>>,
+    by_name: BTreeMap<Arc<str>, Arc<Cluster>>,
     by_uid: HashMap<ClusterUid, Arc<Cluster>>,
     tokens: HashMap<TokenId, Arc<HubToken>>,
     seen: HashMap<ClusterUid, OffsetDateTime>,
@@ -143,7 +143,7 @@ impl Directory {
         join_ttl: Duration,
         now: OffsetDateTime,
     ) -> Result<(Arc<Cluster>, Token, OffsetDateTime), DirectoryError> {
-        let cluster = Cluster { uid: ClusterUid::generate(now), name, labels, created: now };
+        let cluster = Cluster { uid: ClusterUid::generate(now), name: name.into(), labels, created: now };
         let token = Token::generate(TokenKind::Join);
         let expires = now + join_ttl;
         let join = JoinRecord { hash: token.hash(), cluster: cluster.uid.clone(), expires, used: None };
@@ -154,7 +154,7 @@ impl Directory {
         ];
         match self.store.commit(ops).await {
             Ok(_) => {}
-            Err(CommitError::Conflict { .. }) => return Err(DirectoryError::NameTaken(cluster.name)),
+            Err(CommitError::Conflict { .. }) => return Err(DirectoryError::NameTaken(cluster.name.to_string())),
             Err(error) => return Err(DirectoryError::Commit(error)),
         }
         let cluster = Arc::new(cluster);
@@ -180,7 +180,7 @@ impl Directory {
         }
         self.store.commit(ops).await.map_err(DirectoryError::Commit)?;
         let mut memory = self.write();
-        memory.by_name.remove(&cluster.name);
+        memory.by_name.remove(&*cluster.name);
         memory.by_uid.remove(&cluster.uid);
         Ok(cluster)
     }

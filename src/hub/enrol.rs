@@ -63,10 +63,10 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest) -> Result<EnrolResp
         )
         .await?;
     let issued = issued.ok_or_else(|| EnrolError::Issue(DirectoryError::Missing("a certificate".to_owned())))?;
-    tracing::info!(cluster = cluster.name, %serial, token = %token.id(), "agent enrolled");
+    tracing::info!(cluster = &*cluster.name, %serial, token = %token.id(), "agent enrolled");
     Ok(EnrolResponse {
         uid: cluster.uid.to_string(),
-        name: cluster.name.clone(),
+        name: cluster.name.to_string(),
         trust_domain: hub.pki.agents().trust_domain().to_string(),
         chain: issued.chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect(),
         hub_ca: hub.pki.hub().root_pem(),

@@ -78,7 +78,10 @@ pub(super) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     phases: Family<PhaseLabels, Histogram>,
+    /// Those of `phases` and of `bytes`, looked up once: every request counts in all of them.
+    phase: [Histogram; 3],
     bytes: Family<DirectionLabels, Counter>,
+    toward: [Counter; 2],
     /// Links with a served agent.
     pub links: Gauge,
     /// Streams of requests that are under way.
@@ -95,11 +98,16 @@ impl Metrics {
     /// Fresh metrics; `now` is the Unix time of the start in seconds.
     pub(super) fn new(now: f64) -> Self {
         let phases = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
+        let phases = Family::<PhaseLabels, Histogram>::new_with_constructor(phases);
+        let bytes = Family::<DirectionLabels, Counter>::default();
         let metrics = Self {
             registry: Registry::with_prefix("roadstead"),
             requests: Family::default(),
-            phases: Family::new_with_constructor(phases),
-            bytes: Family::default(),
+            phase: ["decide", "open", "answer"].map(|phase| phases.get_or_create_owned(&PhaseLabels { phase })),
+            phases,
+            toward: ["to_cluster", "to_client"]
+                .map(|direction| bytes.get_or_create_owned(&DirectionLabels { direction })),
+            bytes,
             links: Gauge::default(),
             streams: Gauge::default(),
             enrolments: Family::default(),
@@ -136,21 +144,12 @@ impl Metrics {
 
     /// Records how long a part of a request took.
     pub(super) fn phase(&self, phase: Phase, took: Duration) {
-        let phase = match phase {
-            Phase::Decide => "decide",
-            Phase::Open => "open",
-            Phase::Answer => "answer",
-        };
-        self.phases.get_or_create(&PhaseLabels { phase }).observe(took.as_secs_f64());
+        self.phase[phase as usize].observe(took.as_secs_f64());
     }
 
     /// Counts body bytes.
     pub(super) fn bytes(&self, toward: Toward, n: usize) {
-        let direction = match toward {
-            Toward::Cluster => "to_cluster",
-            Toward::Client => "to_client",
-        };
-        self.bytes.get_or_create(&DirectionLabels { direction }).inc_by(n as u64);
+        self.toward[toward as usize].inc_by(n as u64);
     }
 
     /// Counts a request for a first certificate.

@@ -13,7 +13,8 @@ mod upload;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
+use http_body::Body;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use prost::Message;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
@@ -55,7 +56,7 @@ pub(super) struct Caller {
 }
 
 /// Answers a request for a cluster; every refusal is a Kubernetes `Status`.
-pub(super) async fn proxy(hub: &Arc<Hub>, caller: Caller, request: Request<Incoming>) -> Response<ProxyBody> {
+pub(super) async fn proxy(hub: &Arc<Hub>, caller: Caller, mut request: Request<Incoming>) -> Response<ProxyBody> {
     let start = Instant::now();
     let judged = match judge(hub, &caller, &request) {
         Ok(judged) => judged,
@@ -65,20 +66,32 @@ pub(super) async fn proxy(hub: &Arc<Hub>, caller: Caller, request: Request<Incom
         }
     };
     hub.metrics.phase(Phase::Decide, start.elapsed());
-    let (cluster, verb) = (Arc::<str>::from(judged.cluster.name.as_str()), judged.verb());
-    let response = match exchange(hub, caller, judged, request).await {
+    let (cluster, verb) = (judged.cluster.clone(), judged.verb());
+    let sent = match judged.upgrade {
+        Some(_) => Sent::Upgrade(hyper::upgrade::on(&mut request)),
+        None if request.body().is_end_stream() => Sent::Nothing,
+        None => Sent::Body(request.into_body()),
+    };
+    let response = match exchange(hub, caller, judged, sent).await {
         Ok(response) => response,
         Err(status) => failure::respond(&status),
     };
-    hub.metrics.request(&cluster, verb, response.status().as_u16());
+    hub.metrics.request(&cluster.name, verb, response.status().as_u16());
     response
+}
+
+/// What the client sends after the head.
+enum Sent {
+    Nothing,
+    Body(Incoming),
+    Upgrade(OnUpgrade),
 }
 
 async fn exchange(
     hub: &Arc<Hub>,
     caller: Caller,
-    mut judged: Judged,
-    mut request: Request<Incoming>,
+    mut judged: Box<Judged>,
+    sent: Sent,
 ) -> Result<Response<ProxyBody>, Status> {
     let link = route::find(hub, &judged)?;
     link.relieve();
@@ -88,38 +101,31 @@ async fn exchange(
     let opened = link.link.open(Kind::Proxy(Proxy {})).await;
     let (mut send, recv) = opened.map_err(|error| Failed::not_sent(error).status(&judged))?;
     hub.metrics.phase(Phase::Open, opening.elapsed());
-    let bodyless = http_body::Body::is_end_stream(request.body()) || judged.upgrade.is_some();
-    send_head(&mut send, &mut judged, bodyless).await?;
-    if judged.upgrade.is_some() {
-        let client = hyper::upgrade::on(&mut request);
-        return upgrade::exchange(hub, caller, judged, link, (send, recv), client).await;
-    }
-    let cut = Cut::new(&caller, judged.long_running);
-    let upload = if bodyless {
-        finish(send, &judged).await?;
-        None
-    } else {
-        Some(Upload::start(hub, request.into_body(), send))
+    queue_head(&mut send, &mut judged, !matches!(sent, Sent::Body(_)))?;
+    let upload = match sent {
+        Sent::Nothing => finish(send, &judged).await.map(|()| None)?,
+        Sent::Body(body) => Some(Upload::start(hub, body, send)),
+        // Boxed, as everything that is rare: each request would carry its size.
+        Sent::Upgrade(client) => {
+            return Box::pin(upgrade::exchange(hub, caller, *judged, link, (send, recv), client)).await;
+        }
     };
+    let cut = Cut::new(&caller, judged.long_running);
     let asked = Instant::now();
     let answered = head_in_time(recv, &judged, &link).await?;
     hub.metrics.phase(Phase::Answer, asked.elapsed());
-    answer::respond(hub, judged, answered, upload, cut, &link)
+    answer::respond(hub, &judged, answered, upload, cut, &link).await
 }
 
-/// Sends the head: with it the request may reach the cluster.
-async fn send_head(send: &mut SendHalf, judged: &mut Judged, bodyless: bool) -> Result<(), Status> {
+/// Queues the head: what is sent next takes it along.
+fn queue_head(send: &mut SendHalf, judged: &mut Judged, bodyless: bool) -> Result<(), Status> {
     let head = judged.wire_head(bodyless);
-    let bytes = head.encode_to_vec();
-    if bytes.len() > MAX_PAYLOAD {
-        return Err(Failed::head_too_large(bytes.len()).status(judged));
+    let bytes = head.encoded_len();
+    if bytes > MAX_PAYLOAD {
+        return Err(Failed::head_too_large(bytes).status(judged));
     }
-    send.queue(FrameKind::Head, &bytes);
-    if bodyless && judged.upgrade.is_none() {
-        // END goes with the head, in `finish`.
-        return Ok(());
-    }
-    send.flush().await.map_err(|error| Failed::lost(Hop::Link, error.to_string()).status(judged))
+    send.queue_message(FrameKind::Head, &head);
+    Ok(())
 }
 
 async fn finish(send: SendHalf, judged: &Judged) -> Result<(), Status> {
@@ -127,21 +133,16 @@ async fn finish(send: SendHalf, judged: &Judged) -> Result<(), Status> {
 }
 
 async fn head_in_time(recv: RecvHalf, judged: &Judged, link: &ClusterLink) -> Result<Answered, Status> {
-    let waiting = async {
-        let head = await_head(recv);
-        tokio::pin!(head);
-        loop {
-            match timeout(defaults::STALLED, &mut head).await {
-                Ok(answered) => return answered,
-                // Perhaps the answer is held up by clients that do not read theirs.
-                Err(_) => link.relieve(),
-            }
+    let head = await_head(recv);
+    tokio::pin!(head);
+    let asked = Instant::now();
+    let answered = loop {
+        match timeout(defaults::STALLED, &mut head).await {
+            Ok(answered) => break answered,
+            Err(_) if !judged.long_running && asked.elapsed() >= defaults::RESPONSE_HEAD => break Err(Failed::late()),
+            // Perhaps the answer is held up by clients that do not read theirs.
+            Err(_) => link.relieve(),
         }
-    };
-    let answered = if judged.long_running {
-        waiting.await
-    } else {
-        timeout(defaults::RESPONSE_HEAD, waiting).await.unwrap_or_else(|_| Err(Failed::late()))
     };
     answered.map_err(|failed| failed.status(judged))
 }

@@ -53,7 +53,8 @@ enum SessionError {
 /// Serves one peer that dials, to the end of its link.
 pub(super) async fn serve(hub: Arc<Hub>, handshake: Handshake, room: OwnedSemaphorePermit) {
     let address = handshake.remote_address();
-    let admitted = admit(&hub, handshake).await;
+    // Boxed: what it took is given back before the link idles for days.
+    let admitted = Box::pin(admit(&hub, handshake)).await;
     drop(room);
     match admitted {
         Ok((link, control, cluster)) => run(&hub, link, control, &cluster).await,
@@ -101,7 +102,7 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
     let welcome = Welcome {
         hub_version: env!("CARGO_PKG_VERSION").to_owned(),
         capabilities,
-        cluster_name: cluster.name.clone(),
+        cluster_name: cluster.name.to_string(),
         hub_time_ms: i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0),
     };
     say(&mut send, Body::Welcome(welcome));
@@ -131,8 +132,8 @@ async fn hello(link: &Link) -> Result<(SendHalf, RecvHalf, Hello), SessionError>
 
 async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Cluster) {
     let address = link.link.remote_address();
-    tracing::info!(cluster = cluster.name, %address, agent = link.agent.version, instance = link.agent.instance, "agent connected");
-    remember(hub, cluster).await;
+    tracing::info!(cluster = &*cluster.name, %address, agent = link.agent.version, instance = link.agent.instance, "agent connected");
+    Box::pin(remember(hub, cluster)).await;
     let end = tokio::select! {
         biased;
         end = link.link.closed() => end,
@@ -147,9 +148,9 @@ async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Clus
         () = refuse_streams(&link.link) => link.link.end().unwrap_or(LinkEnd::Here),
     };
     let now = OffsetDateTime::now_utc();
-    tracing::info!(cluster = cluster.name, %address, %end, streams = link.streams(), "agent disconnected");
+    tracing::info!(cluster = &*cluster.name, %address, %end, streams = link.streams(), "agent disconnected");
     hub.links.unregister(&link, end, now);
-    remember(hub, cluster).await;
+    Box::pin(remember(hub, cluster)).await;
 }
 
 async fn remember(hub: &Hub, cluster: &Cluster) {
@@ -167,7 +168,7 @@ async fn expiry(link: &ClusterLink) {
 /// An agent opens its control stream and no other in this version.
 async fn refuse_streams(link: &Link) {
     while let Ok(incoming) = link.accept().await {
-        if let Ok((_, send, recv)) = incoming.open().await {
+        if let Ok((_, send, recv)) = Box::pin(incoming.open()).await {
             send.reset(StreamCode::Protocol);
             recv.stop(StreamCode::Protocol);
         }
@@ -189,7 +190,7 @@ async fn converse(hub: &Hub, Control { mut send, mut recv, renews }: Control, cl
             frame = recv.frame() => frame,
         };
         let Ok(Some(Frame::Message(bytes))) = frame else { return };
-        match reply(hub, bytes, cluster, renews).await {
+        match Box::pin(reply(hub, bytes, cluster, renews)).await {
             Ok(Some(body)) => {
                 say(&mut send, body);
                 if send.flush().await.is_err() {
@@ -198,7 +199,7 @@ async fn converse(hub: &Hub, Control { mut send, mut recv, renews }: Control, cl
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(cluster = cluster.name, %error, "control message not understood");
+                tracing::warn!(cluster = &*cluster.name, %error, "control message not understood");
                 return;
             }
         }
@@ -237,7 +238,7 @@ async fn renew(hub: &Hub, cluster: &Cluster, request: &RenewRequest) -> RenewRes
         tracing::error!(error = &error as &dyn std::error::Error, "certificate not recorded, so not issued");
         return refused("the hub cannot record the certificate now".to_owned());
     }
-    tracing::info!(cluster = cluster.name, %serial, not_after = %issued.not_after, "certificate renewed");
+    tracing::info!(cluster = &*cluster.name, %serial, not_after = %issued.not_after, "certificate renewed");
     RenewResponse {
         chain: issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
         refusal: String::new(),
@@ -245,7 +246,7 @@ async fn renew(hub: &Hub, cluster: &Cluster, request: &RenewRequest) -> RenewRes
 }
 
 fn say(send: &mut SendHalf, body: Body) {
-    send.queue(FrameKind::Message, &ControlMessage { body: Some(body) }.encode_to_vec());
+    send.queue_message(FrameKind::Message, &ControlMessage { body: Some(body) });
 }
 
 fn millis(duration: Duration) -> u32 {

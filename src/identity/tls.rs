@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ServerConfig,
+    CipherSuite, ClientConfig, ServerConfig,
     client::{Resumption, danger::ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::CertificateDer,
@@ -39,7 +39,10 @@ pub fn provider() -> &'static Arc<CryptoProvider> {
         use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
         // Written out, so that the order does not depend on which features other crates turn on.
         let kx_groups = vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1];
-        Arc::new(CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() })
+        let CryptoProvider { mut cipher_suites, .. } = aws_lc_rs::default_provider();
+        // A handshake derives a dozen secrets; SHA-256 is done by the processor, SHA-384 is not.
+        cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+        Arc::new(CryptoProvider { kx_groups, cipher_suites, ..aws_lc_rs::default_provider() })
     })
 }
 

@@ -60,7 +60,7 @@ impl std::fmt::Debug for RestartKeys {
 
 /// QUIC as the hub tunes it: many links, small requests out, large answers in.
 pub fn hub_transport() -> TransportConfig {
-    let mut config = common();
+    let mut config = common(defaults::HUB_MTU);
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(defaults::HUB_STREAMS))
         .stream_receive_window(VarInt::from_u32(defaults::HUB_STREAM_WINDOW))
@@ -71,9 +71,9 @@ pub fn hub_transport() -> TransportConfig {
 
 /// QUIC as the agent tunes it: one link, many streams granted, keep-alive (only the side behind the NAT sends it).
 pub fn agent_transport() -> TransportConfig {
-    let mut config = common();
+    let mut config = common(defaults::LINK_MTU);
     config
-        .max_concurrent_bidi_streams(VarInt::from_u32(defaults::AGENT_STREAMS))
+        .max_concurrent_bidi_streams(VarInt::from_u32(defaults::AGENT_STREAMS_FIRST))
         .stream_receive_window(VarInt::from_u32(defaults::AGENT_STREAM_WINDOW))
         .receive_window(VarInt::from_u32(defaults::AGENT_LINK_WINDOW))
         .send_window(defaults::AGENT_SEND_WINDOW)
@@ -81,9 +81,10 @@ pub fn agent_transport() -> TransportConfig {
     config
 }
 
-fn common() -> TransportConfig {
+/// `largest` is the largest packet that is tried, in bytes of UDP payload.
+fn common(largest: u16) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(defaults::LINK_MTU);
+    mtu.upper_bound(largest).minimum_change(defaults::MTU_STEP);
     let mut config = TransportConfig::default();
     config
         .max_concurrent_uni_streams(VarInt::from_u32(0))

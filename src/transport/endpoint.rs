@@ -8,7 +8,7 @@ use std::{
 };
 
 use quinn::{
-    ClientConfig, Connecting, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime,
+    ClientConfig, Connecting, Endpoint, EndpointConfig, Incoming, Runtime, ServerConfig, TokioRuntime,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use socket2::{Domain, Protocol, Socket, Type};
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::{
     config::{RestartKeys, agent_endpoint, agent_transport, hub_transport},
     link::{Link, LinkEnd},
+    socket::LinkSocket,
 };
 use crate::{defaults, wire::CloseCode};
 
@@ -244,6 +245,10 @@ pub fn udp_socket(address: SocketAddr) -> Result<UdpSocket, BindError> {
 
 fn endpoint(socket: UdpSocket, config: EndpointConfig, server: Option<ServerConfig>) -> Result<Endpoint, BindError> {
     let address = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
-    Endpoint::new(config, server, socket, Arc::new(TokioRuntime))
-        .map_err(|source| BindError::Socket { address, source })
+    let segments = if server.is_some() { defaults::HUB_SEGMENTS } else { usize::MAX };
+    let bound = || {
+        let socket = Arc::new(LinkSocket { socket: TokioRuntime.wrap_udp_socket(socket)?, segments });
+        Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))
+    };
+    bound().map_err(|source| BindError::Socket { address, source })
 }

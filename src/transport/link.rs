@@ -6,7 +6,10 @@ use quinn::{Connection, ConnectionError, VarInt};
 use rustls_pki_types::CertificateDer;
 use tokio::time::{Instant, timeout};
 
-use super::stream::{RecvError, RecvHalf, SendHalf};
+use super::{
+    receive::RecvHalf,
+    stream::{RecvError, SendHalf},
+};
 use crate::{
     defaults,
     wire::{
@@ -166,6 +169,11 @@ impl Link {
             send: SendHalf::new(send, Direction::Control),
             recv: RecvHalf::new(recv, Direction::Control),
         })
+    }
+
+    /// Grants the peer so many streams at once from now on; what was granted stays granted.
+    pub fn grant_streams(&self, count: u32) {
+        self.connection.set_max_concurrent_bi_streams(VarInt::from_u32(count));
     }
 
     /// Ends when the link does.

@@ -1,24 +1,17 @@
-//! The two halves of a stream: frames out, frames in, and no way to end cleanly by accident.
-
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+//! The sending half of a stream, and how both halves fail: frames out, and no way to end cleanly by accident.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
-use tokio_util::io::poll_read_buf;
+use prost::Message;
+use quinn::{SendStream, VarInt, WriteError};
 
 use super::LinkEnd;
 use crate::wire::{
-    CodecError, Direction, Frame, FrameKind, MAX_PAYLOAD, OpenDecoder, Received, Reception, ReceptionError, Rules,
-    RulesError, StreamCode, encode_frame, encode_open, frame_header, generated::Open,
+    CodecError, Direction, FrameKind, MAX_PAYLOAD, ReceptionError, Rules, RulesError, StreamCode, encode_frame,
+    encode_open, frame_header, generated::Open,
 };
 
-/// How much of a stream is read at once when little comes, bytes. What an idle watch costs.
-const SMALL_READ: usize = 2 * 1024;
-/// How much of a stream is read at once when much comes, bytes.
-const LARGE_READ: usize = 64 * 1024;
+/// Room for what goes before and after one message: opening, header, end, bytes.
+const FRAME_HEADERS: usize = 16;
 
 /// Which stream of a link goes first when not all can.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,16 +82,7 @@ impl From<WriteError> for SendError {
     }
 }
 
-/// quinn's reader as `AsyncRead` wraps its own error in the I/O error.
-fn read_error(error: std::io::Error) -> RecvError {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>()) {
-        Some(ReadError::Reset(code)) => RecvError::Cut(code.into_inner().into()),
-        Some(ReadError::ConnectionLost(end)) => RecvError::Lost(end.clone().into()),
-        _ => RecvError::Closed,
-    }
-}
-
-fn varint(code: StreamCode) -> VarInt {
+pub(super) fn varint(code: StreamCode) -> VarInt {
     VarInt::from_u64(code.code()).unwrap_or(VarInt::MAX)
 }
 
@@ -137,6 +121,11 @@ impl SendHalf {
         let _ = self.stream.set_priority(rank);
     }
 
+    /// Makes room for so many bytes of frames at once.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.queue.reserve(bytes + FRAME_HEADERS);
+    }
+
     /// Queues a frame; [`SendHalf::flush`] sends it. `payload` is at most [`MAX_PAYLOAD`].
     ///
     /// # Panics
@@ -144,6 +133,18 @@ impl SendHalf {
     pub fn queue(&mut self, kind: FrameKind, payload: &[u8]) {
         self.allow(kind);
         encode_frame(kind, payload, &mut self.queue);
+    }
+
+    /// Queues a frame with a message; as [`SendHalf::queue`], without a copy of it.
+    ///
+    /// # Panics
+    /// As [`SendHalf::queue`].
+    pub fn queue_message(&mut self, kind: FrameKind, message: &impl Message) {
+        self.allow(kind);
+        let len = message.encoded_len();
+        self.reserve(len);
+        frame_header(kind, len, &mut self.queue);
+        message.encode(&mut self.queue).expect("it grows");
     }
 
     /// Queues body bytes as DATA frames, however many there are.
@@ -248,118 +249,5 @@ impl SendHalf {
 impl Drop for SendHalf {
     fn drop(&mut self) {
         self.cut(StreamCode::Dropped);
-    }
-}
-
-/// The receiving half. Dropped before the end of the stream, it tells the peer to stop.
-#[derive(Debug)]
-pub struct RecvHalf {
-    stream: RecvStream,
-    buf: BytesMut,
-    reception: Reception,
-    read_size: usize,
-    finished: bool,
-}
-
-impl RecvHalf {
-    pub(super) fn new(stream: RecvStream, direction: Direction) -> Self {
-        Self {
-            stream,
-            buf: BytesMut::new(),
-            reception: Reception::new(direction),
-            read_size: SMALL_READ,
-            finished: false,
-        }
-    }
-
-    /// Reads the `Open` of a stream that the peer opened, then expects what `direction` says of its kind.
-    pub(super) async fn open(&mut self) -> Result<Open, RecvError> {
-        loop {
-            if let Some(open) = OpenDecoder::decode(&mut self.buf)? {
-                return Ok(open);
-            }
-            if !std::future::poll_fn(|cx| self.poll_fill(cx)).await? {
-                return Err(RecvError::Unfinished);
-            }
-        }
-    }
-
-    pub(super) fn set_direction(&mut self, direction: Direction) {
-        self.reception = Reception::new(direction);
-    }
-
-    /// The next frame; `None` after the clean end. END and the finish of the stream are one here.
-    ///
-    /// # Errors
-    /// When the stream was cut, ended without END, or broke the contract.
-    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, RecvError>> {
-        loop {
-            let received = self.reception.take(&mut self.buf)?;
-            if self.reception.closed() && !matches!(received, Received::Frame(_)) {
-                // Usually the finish came with the last frame: taking it spares the peer a STOP_SENDING.
-                let _ = self.poll_fill(cx);
-            }
-            match received {
-                Received::Frame(frame) => return Poll::Ready(Ok(Some(frame))),
-                Received::End => return Poll::Ready(Ok(None)),
-                Received::Failed => return Poll::Ready(Err(RecvError::Closed)),
-                Received::More if ready!(self.poll_fill(cx))? => {}
-                Received::More => return Poll::Ready(Err(RecvError::Unfinished)),
-            }
-        }
-    }
-
-    /// As [`RecvHalf::poll_frame`].
-    ///
-    /// # Cancel safety
-    /// Safe: a frame is taken only when it is returned.
-    ///
-    /// # Errors
-    /// As [`RecvHalf::poll_frame`].
-    pub async fn frame(&mut self) -> Result<Option<Frame>, RecvError> {
-        std::future::poll_fn(|cx| self.poll_frame(cx)).await
-    }
-
-    /// Tells the peer to stop sending, and why.
-    pub fn stop(mut self, code: StreamCode) {
-        self.stop_sending(code);
-    }
-
-    /// Reads what is there. `false` when the peer finished the stream.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, RecvError>> {
-        self.buf.reserve(self.read_size);
-        match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.buf) {
-            Poll::Pending => {
-                self.read_size = SMALL_READ;
-                if self.buf.is_empty() {
-                    self.buf = BytesMut::new();
-                }
-                Poll::Pending
-            }
-            Poll::Ready(Err(error)) => {
-                self.finished = true;
-                Poll::Ready(Err(read_error(error)))
-            }
-            Poll::Ready(Ok(n)) => {
-                self.finished = n == 0;
-                if n >= self.read_size {
-                    self.read_size = LARGE_READ;
-                }
-                Poll::Ready(Ok(n > 0))
-            }
-        }
-    }
-
-    fn stop_sending(&mut self, code: StreamCode) {
-        if !std::mem::replace(&mut self.finished, true) {
-            // Fails only when the stream is gone already, which is what is wanted.
-            let _ = self.stream.stop(varint(code));
-        }
-    }
-}
-
-impl Drop for RecvHalf {
-    fn drop(&mut self) {
-        self.stop_sending(StreamCode::Cancelled);
     }
 }

@@ -115,6 +115,27 @@ async fn a_body_larger_than_every_window_arrives_whole_and_waits_for_its_reader(
 }
 
 #[tokio::test]
+async fn the_rest_is_taken_at_once_only_when_all_of_it_is_here() {
+    let pair = pair().await;
+    // Small, larger than a first read, and in two pieces.
+    for (pieces, whole) in [(&[300][..], true), (&[5_000], true), (&[300, 300], false)] {
+        let ((_send, mut recv), (mut back, _got)) = pair.exchange().await;
+        back.queue(FrameKind::Head, b"200");
+        pieces.iter().for_each(|size| back.queue(FrameKind::Data, &vec![7; *size]));
+        back.finish().await.unwrap();
+        assert_eq!(soon(recv.frame()).await.unwrap(), Some(Frame::Head(Bytes::from_static(b"200"))));
+        let rest = std::future::poll_fn(|cx| std::task::Poll::Ready(recv.take_rest(cx))).await.unwrap();
+        let mut taken = rest.as_ref().map_or(0, Bytes::len);
+        assert_eq!(rest.is_some(), whole, "{pieces:?}");
+        while let Some(frame) = soon(recv.frame()).await.unwrap() {
+            let Frame::Data(bytes) = frame else { panic!("{frame:?}") };
+            taken += bytes.len();
+        }
+        assert_eq!(taken, pieces.iter().sum::<usize>(), "{pieces:?}");
+    }
+}
+
+#[tokio::test]
 async fn frames_out_of_order_are_refused() {
     let pair = pair().await;
     let ((_send, mut recv), (mut back, _got)) = pair.exchange().await;

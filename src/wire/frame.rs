@@ -156,6 +156,13 @@ impl Decoder {
         }))
     }
 
+    /// Whether `buf` begins with one whole DATA frame and END after it.
+    pub fn is_rest(&self, buf: &[u8]) -> bool {
+        let Ok(Some((FrameKind::Data, len, header))) = parse_header(buf) else { return false };
+        let after = buf.get(header + len..).unwrap_or_default();
+        self.data_left == 0 && matches!(parse_header(after), Ok(Some((FrameKind::End, 0, _))))
+    }
+
     /// Whether the stream may end here without cutting a frame in two, given that `buf` holds what is left.
     pub fn at_boundary(&self, buf: &BytesMut) -> bool {
         self.data_left == 0 && buf.is_empty()

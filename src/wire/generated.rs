@@ -51,8 +51,9 @@ pub struct RequestHead {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Header {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
+    /// ASCII. Bytes, so that a reader need not copy it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub name: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     pub value: ::prost::bytes::Bytes,
 }

@@ -46,6 +46,11 @@ impl Reception {
         self.rules.closed()
     }
 
+    /// Whether `buf` begins with one whole DATA frame and the clean end after it.
+    pub fn is_rest(&self, buf: &[u8]) -> bool {
+        self.decoder.is_rest(buf)
+    }
+
     /// Takes the next frame out of `buf`.
     ///
     /// # Errors

@@ -113,7 +113,7 @@ fn good(marker: &str) -> RequestHead {
 }
 
 fn header(name: &str, value: &str) -> Header {
-    Header { name: name.to_owned(), value: value.as_bytes().to_vec().into() }
+    Header { name: name.as_bytes().to_vec().into(), value: value.as_bytes().to_vec().into() }
 }
 
 fn identity(user: &str, groups: &[&str]) -> Identity {

@@ -148,6 +148,8 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
     /// Seconds of CPU of each process on the way.
     pub(crate) cpu: Vec<f64>,
+    /// Seconds of CPU of the API server.
+    pub(crate) server_cpu: Option<f64>,
     /// Megabytes by which each of them grew at its largest, warm-up included.
     pub(crate) growth: Vec<f64>,
 }
@@ -157,12 +159,14 @@ pub(crate) async fn measure(way: &Way, clients: Clients, warm: Duration, time: D
     let whole = Usage::begin(&way.processes)?;
     sleep(warm).await;
     let usage = Usage::begin_again(&way.processes)?;
+    let server = Usage::begin_again(way.server.as_slice())?;
     let started = Instant::now();
     clients.count();
     sleep(time).await;
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), usage.cpu_seconds()?);
+    let server_cpu = server.cpu_seconds()?.first().copied();
     let tally = clients.end().await?;
-    Ok(Outcome { tally, seconds, cpu, growth: whole.peak_growth()? })
+    Ok(Outcome { tally, seconds, cpu, server_cpu, growth: whole.peak_growth()? })
 }
 
 /// One client.

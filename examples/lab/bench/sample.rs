@@ -33,6 +33,7 @@ impl Sample {
             this.set(&format!("{hop}_cpu_us_per_request"), cpu * 1e6 / requests);
             this.set(&format!("{hop}_cpu_ms_per_mb"), cpu * 1e3 / megabytes);
         }
+        this.set_some("server_cpu_us_per_request", outcome.server_cpu.map(|cpu| cpu * 1e6 / requests));
         for (hop, growth) in HOPS.iter().zip(&outcome.growth) {
             this.set(&format!("{hop}_growth_mb"), *growth);
         }
@@ -150,13 +151,20 @@ mod tests {
         }
         tally.bytes = 50_000_000;
         tally.errors = 3;
-        let sample = Sample::of(&Outcome { tally, seconds: 0.5, cpu: vec![0.04, 0.1], growth: vec![1.5] });
+        let sample = Sample::of(&Outcome {
+            tally,
+            seconds: 0.5,
+            cpu: vec![0.04, 0.1],
+            server_cpu: Some(0.3),
+            growth: vec![1.5],
+        });
         let expected = [
             ("req_s", 2_000.0),
             ("mb_s", 100.0),
             ("errors", 3.0),
             ("first_cpu_us_per_request", 40.0),
             ("second_cpu_us_per_request", 100.0),
+            ("server_cpu_us_per_request", 300.0),
             ("first_cpu_ms_per_mb", 0.8),
             ("second_cpu_ms_per_mb", 2.0),
             ("first_growth_mb", 1.5),
@@ -171,7 +179,13 @@ mod tests {
 
     #[test]
     fn nothing_done_gives_no_figure_instead_of_an_infinite_one() {
-        let sample = Sample::of(&Outcome { tally: Tally::new(), seconds: 1.0, cpu: vec![0.1], growth: Vec::new() });
+        let sample = Sample::of(&Outcome {
+            tally: Tally::new(),
+            seconds: 1.0,
+            cpu: vec![0.1],
+            server_cpu: None,
+            growth: Vec::new(),
+        });
         assert_eq!(sample.get("first_cpu_us_per_request"), None);
         assert_eq!(sample.get("p50_ms"), None);
         assert_eq!(sample.get("req_s"), Some(0.0));

@@ -97,6 +97,8 @@ impl Bench {
             targets.push(target);
             tunnels.extend(process);
         }
+        let server = main.plane(0)?.apiserver_pid().map(|pid| Watched::new("apiserver", pid));
+        targets.iter_mut().for_each(|target| target.api.server.clone_from(&server));
         Ok(Self {
             targets,
             _tunnels: tunnels,

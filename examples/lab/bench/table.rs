@@ -62,7 +62,10 @@ fn columns(shape: Shape) -> Vec<Column> {
         ],
     };
     match shape {
-        Shape::Latency | Shape::Requests => columns.extend(us),
+        Shape::Latency | Shape::Requests => {
+            columns.extend(us);
+            columns.push(("API server", Own("server_cpu_us_per_request"), 1));
+        }
         Shape::Bulk | Shape::Stalled => columns.extend(growth),
         Shape::Watches => {}
     }

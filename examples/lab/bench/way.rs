@@ -53,6 +53,8 @@ pub(crate) struct Way {
     h2: Arc<rustls::ClientConfig>,
     /// Processes that carry the requests, the one nearest to the client first; neither client nor server.
     pub(crate) processes: Vec<Watched>,
+    /// The API server at the end, if that is what is there.
+    pub(crate) server: Option<Watched>,
     tasks: TaskTracker,
 }
 
@@ -85,6 +87,7 @@ impl Way {
             h1: tls(&store, b"http/1.1")?,
             h2: tls(&store, b"h2")?,
             processes,
+            server: None,
             tasks: TaskTracker::new(),
         })
     }

@@ -88,6 +88,9 @@ impl Fleet {
             write_private(&file, &serde_json::to_vec(orders)?)?;
             let mut command = Command::new(own);
             command.args(["fleet", "--worker"]).arg(&file);
+            // Thousands of agents in one process dial at once. Without this the C library takes the buffers of their sockets from its heap, and
+            // clears them there: in a storm they filled the machine's memory.
+            command.env("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=262144");
             self.workers.push(Process::spawn(&format!("agents-{number}"), command, self.dir.path())?);
         }
         let back = self.count_links(started).await?;

@@ -3,21 +3,25 @@
 use std::{future::Future, pin::Pin, task::Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use prost::Message;
+use tokio::time::timeout;
 
 use super::{Fault, chain, fail};
 use crate::{
     defaults,
     transport::{SendError, SendHalf},
     wire::{
-        FrameKind, MAX_PAYLOAD, StreamCode,
-        generated::{FailureCode, Header, ResponseHead},
+        self, FrameKind, MAX_PAYLOAD, StreamCode,
+        generated::{FailureCode, ResponseHead},
     },
 };
+
+/// Room for the head of most answers, bytes.
+const HEAD: usize = 512;
 
 /// Sends the whole answer. `true` when it came to its clean end and its connection can be used again.
 pub(super) async fn relay(
@@ -26,19 +30,26 @@ pub(super) async fn relay(
     stopped: &mut Pin<&mut impl Future<Output = Option<StreamCode>>>,
 ) -> bool {
     let (parts, mut body) = response.into_parts();
-    if let Err(fault) = queue_head(&mut send, parts.status, &parts.headers) {
+    let mut pieces = Vec::new();
+    // Head, body and end of a small answer go in one piece, which spares the hub half the work.
+    let small = small_length(&parts.headers);
+    send.reserve(small.unwrap_or_default() + HEAD);
+    let queued = queue_head(&mut send, parts.status, &parts.headers);
+    drop(parts);
+    if let Err(fault) = queued {
         fail(send, fault).await;
         return false;
     }
-    let mut pieces = Vec::new();
+    let mut until = if small.is_some() { Until::End } else { Until::Now };
     loop {
         let gathered = tokio::select! {
             biased;
             _ = &mut *stopped => return false,
-            gathered = gather(send.queued() > 0, &mut pieces, &mut body) => gathered,
+            gathered = gather(until, &mut pieces, &mut body) => gathered,
         };
         send.queue_pieces(&pieces);
         pieces.clear();
+        until = Until::Something;
         match gathered {
             Ok(Gathered::More) => {
                 if send.flush().await.is_err() {
@@ -57,20 +68,21 @@ pub(super) async fn relay(
 
 /// Queues the head of an answer.
 pub(super) fn queue_head(send: &mut SendHalf, status: StatusCode, headers: &HeaderMap) -> Result<(), Fault> {
-    let head = ResponseHead { status: status.as_u16().into(), headers: encode_headers(headers) }.encode_to_vec();
-    if head.len() > MAX_PAYLOAD {
-        let message = format!("head of the answer has {} bytes, more than {MAX_PAYLOAD}", head.len());
+    let pairs = headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    let head = ResponseHead { status: status.as_u16().into(), headers: wire::headers(pairs) };
+    let bytes = head.encoded_len();
+    if bytes > MAX_PAYLOAD {
+        let message = format!("head of the answer has {bytes} bytes, more than {MAX_PAYLOAD}");
         return Err(Fault::after(FailureCode::UpstreamInvalid, message));
     }
-    send.queue(FrameKind::Head, &head);
+    send.queue_message(FrameKind::Head, &head);
     Ok(())
 }
 
-fn encode_headers(headers: &HeaderMap) -> Vec<Header> {
-    headers
-        .iter()
-        .map(|(name, value)| Header { name: name.as_str().to_owned(), value: Bytes::copy_from_slice(value.as_bytes()) })
-        .collect()
+/// The length of the body, if the answer says that it is small.
+fn small_length(headers: &HeaderMap) -> Option<usize> {
+    let length = headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
+    (length <= defaults::BODY_BATCH).then_some(length)
 }
 
 enum Gathered {
@@ -78,13 +90,31 @@ enum Gathered {
     End,
 }
 
-/// Takes what the body has: waits for the first piece only when nothing is to be sent (`ready`), then takes what is there, up to
-/// [`defaults::BODY_BATCH`]. Before it is content with less it lets the connection read once more: on one thread whatever came
-/// meanwhile is taken, too, which halves the packets of a large answer.
+/// For what a body is waited.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Until {
+    /// Nothing: something else is to be sent already.
+    Now,
+    /// Its next piece.
+    Something,
+    /// Its end, for [`defaults::WHOLE_ANSWER`]: what takes longer goes as it comes.
+    End,
+}
+
+/// Takes what the body has, up to [`defaults::BODY_BATCH`].
 ///
 /// # Cancel safety
 /// Safe: what was taken is in `pieces`.
-async fn gather(ready: bool, pieces: &mut Vec<Bytes>, body: &mut Incoming) -> Result<Gathered, hyper::Error> {
+async fn gather(until: Until, pieces: &mut Vec<Bytes>, body: &mut Incoming) -> Result<Gathered, hyper::Error> {
+    match until {
+        Until::End => timeout(defaults::WHOLE_ANSWER, take(until, pieces, body)).await.unwrap_or(Ok(Gathered::More)),
+        Until::Now | Until::Something => take(until, pieces, body).await,
+    }
+}
+
+/// As [`gather`]. Before it is content with less than a batch it lets the connection read once more: on one thread whatever came
+/// meanwhile is taken, too, which halves the packets of a large answer.
+async fn take(until: Until, pieces: &mut Vec<Bytes>, body: &mut Incoming) -> Result<Gathered, hyper::Error> {
     let (mut bytes, mut yielded) = (0, false);
     std::future::poll_fn(|cx| {
         loop {
@@ -98,7 +128,9 @@ async fn gather(ready: bool, pieces: &mut Vec<Bytes>, body: &mut Incoming) -> Re
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(Gathered::End)),
-                Poll::Pending if !ready && bytes == 0 => return Poll::Pending,
+                Poll::Pending if until == Until::End || (until == Until::Something && bytes == 0) => {
+                    return Poll::Pending;
+                }
                 Poll::Pending if std::mem::replace(&mut yielded, true) => return Poll::Ready(Ok(Gathered::More)),
                 Poll::Pending => {
                     cx.waker().wake_by_ref();
@@ -121,7 +153,7 @@ pub(super) async fn relay_refusal(mut send: SendHalf, response: Response<Incomin
         return Ok(());
     }
     let limited = http_body_util::Limited::new(body, MAX_PAYLOAD);
-    match tokio::time::timeout(defaults::REFUSED_UPGRADE, limited.collect()).await {
+    match timeout(defaults::REFUSED_UPGRADE, limited.collect()).await {
         Ok(Ok(collected)) => {
             send.queue_data(&collected.to_bytes());
             send.finish().await

@@ -1,26 +1,49 @@
 //! From a request head on the wire to the request that the API server gets.
 
+use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Request, Uri,
     header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE},
 };
 
+use prost::Message;
+
 use super::Fault;
 use crate::{
-    agent::upstream::Upstream,
+    agent::upstream::{RequestBody, Upstream},
     k8s,
     transport::Priority,
     wire::generated::{FailureCode, Identity, RequestHead, TrafficClass, Upgrade},
 };
 
+/// Room for the headers that the agent adds: identity, credential, host.
+const MORE_HEADERS: usize = 8;
+
 /// A request that passed the agent's checks.
 pub(super) struct Prepared {
-    pub(super) request: Request<()>,
+    /// Boxed, for it is handed on often before it is sent.
+    pub(super) request: Box<Request<RequestBody>>,
+    /// Of a request that may be sent twice.
+    pub(super) source: Option<Source>,
     pub(super) class: TrafficClass,
     pub(super) upgrade: bool,
     pub(super) bodyless: bool,
     pub(super) repeatable: bool,
     pub(super) priority: Priority,
+}
+
+/// What a request was made of, to make it once more: hardly any is, so none is copied in advance.
+pub(super) struct Source {
+    pub(super) head: Bytes,
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+impl Source {
+    /// The same request again; without a body.
+    pub(super) fn request(&self, upstream: &Upstream) -> Option<Box<Request<RequestBody>>> {
+        let head = RequestHead::decode(self.head.clone()).ok()?;
+        build(head, upstream, self.authorization.clone()).ok()
+    }
 }
 
 /// Whether a request with this method changes nothing and can be sent twice (RFC 9110 § 9.2.1).
@@ -33,7 +56,7 @@ pub(super) fn build(
     head: RequestHead,
     upstream: &Upstream,
     authorization: Option<HeaderValue>,
-) -> Result<Request<()>, Fault> {
+) -> Result<Box<Request<RequestBody>>, Fault> {
     let refused = |message: String| Fault::before(FailureCode::Refused, message);
     let protocol = |message: &str| Fault::before(FailureCode::Protocol, message);
     let upgrade = head.upgrade();
@@ -48,12 +71,13 @@ pub(super) fn build(
     }
     let target = upstream.request_target(&head.target);
     let uri = target.parse::<Uri>().map_err(|_| protocol("request target is not valid"))?;
-    let mut request = Request::new(());
+    let mut request = Box::new(Request::new(RequestBody::Empty));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
+    headers.reserve(head.headers.len() + MORE_HEADERS);
     for header in head.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| protocol("header name is not valid"))?;
+        let name = HeaderName::from_bytes(&header.name).map_err(|_| protocol("header name is not valid"))?;
         let value = HeaderValue::from_maybe_shared(header.value).map_err(|_| protocol("header value is not valid"))?;
         headers.append(name, value);
     }

@@ -11,7 +11,7 @@ use super::{
     request::Prepared,
 };
 use crate::{
-    agent::upstream::{RequestBody, Upstream},
+    agent::upstream::Upstream,
     transport::{RecvHalf, SendHalf},
     wire::{Frame, FrameKind, StreamCode, generated::FailureCode},
 };
@@ -24,12 +24,11 @@ type UpgradedIo = TokioIo<Upgraded>;
 /// Serves an upgrade to its end, on a connection of its own.
 pub(super) async fn serve_upgrade(mut send: SendHalf, recv: RecvHalf, prepared: Prepared, upstream: &Upstream) {
     let stopped = send.stopped();
-    let request = prepared.request.map(|()| RequestBody::Empty);
     send.queue(FrameKind::Dispatched, b"");
     let answered = tokio::select! {
         biased;
         _ = stopped => return,
-        answered = upstream.send_upgrade(request) => answered,
+        answered = upstream.send_upgrade(*prepared.request) => answered,
     };
     let mut response = match answered {
         Ok(response) => response,

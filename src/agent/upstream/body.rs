@@ -18,7 +18,7 @@ pub(crate) enum RequestBody {
     /// Nothing.
     Empty,
     /// DATA frames. Cut before its end, the API server sees a body that is cut, too.
-    Link(RecvHalf),
+    Link(Box<RecvHalf>),
 }
 
 impl Body for RequestBody {

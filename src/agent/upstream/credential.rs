@@ -45,7 +45,7 @@ impl Credential {
             }
             source.clone()
         };
-        let asked = source.oneshot(Request::new(Empty::new())).await;
+        let asked = Box::pin(source.oneshot(Request::new(Empty::new()))).await;
         let answer = asked.map_err(|error| ConnectError::Credential(error.to_string()))?;
         let Some(header) = answer.into_body() else { return Ok(None) };
         self.state().cached = Some((Instant::now(), header.clone()));

@@ -69,7 +69,8 @@ impl Pool {
         if let Some(stream) = self.room(long) {
             return Ok(Some((stream, true)));
         }
-        let Some(sender) = connect(endpoint, tasks).await? else { return Ok(None) };
+        // Boxed, as everything that is rare: each request would carry its size.
+        let Some(sender) = Box::pin(connect(endpoint, tasks)).await? else { return Ok(None) };
         let shared = Arc::new(Shared { sender, long, streams: AtomicUsize::new(0) });
         let stream = Stream::of(&shared);
         self.lock().push(shared);

@@ -91,15 +91,16 @@ async fn connection(origin: Arc<Origin>, acceptor: TlsAcceptor, tcp: tokio::net:
     }
 }
 
-fn request(method: Method) -> Request<RequestBody> {
-    Request::builder().method(method).uri("/version").body(RequestBody::Empty).unwrap()
+fn request(method: Method) -> Box<Request<RequestBody>> {
+    Box::new(Request::builder().method(method).uri("/version").body(RequestBody::Empty).unwrap())
 }
 
 async fn ask(upstream: &Upstream, class: TrafficClass, method: Method) -> Result<(), SendFailure> {
     let _counted = upstream.count(class);
     let repeatable = method == Method::GET;
     let lease = upstream.lease(class).await?;
-    let (response, lease) = upstream.send(lease, request(method), repeatable).await?;
+    let (response, lease) =
+        upstream.send(lease, request(method.clone()), repeatable.then_some(|| Some(request(method.clone())))).await?;
     response.into_body().collect().await.map_err(SendFailure::Lost)?;
     upstream.give_back(lease);
     Ok(())
@@ -121,12 +122,13 @@ async fn many_small_requests_share_http2_and_lists_never_do() {
     for (class, shared) in [(TrafficClass::Short, true), (TrafficClass::Bulk, false)] {
         let origin = Arc::new(Origin::default());
         let (upstream, _tasks) = start(origin.clone()).await;
-        let all = (0..40).map(|_| ask(&upstream, class, Method::GET));
+        let count = 2 * defaults::UPSTREAM_SHORT_H1;
+        let all = (0..count).map(|_| ask(&upstream, class, Method::GET));
         for answered in futures_join(all).await {
             answered.unwrap();
         }
         assert_eq!(origin.h2.load(SeqCst) > 0, shared, "{class:?}");
-        assert_eq!(origin.h1.load(SeqCst) + origin.h2.load(SeqCst), 40);
+        assert_eq!(origin.h1.load(SeqCst) + origin.h2.load(SeqCst), count);
         assert!(!shared || origin.connections.load(SeqCst) <= defaults::UPSTREAM_SHORT_H1 + 1, "{class:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! The records that the store keeps, as JSON. A field that is added needs a default; none is ever renamed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, serde::rfc3339};
@@ -17,7 +17,7 @@ pub(crate) struct Cluster {
     /// Its identity: made by the hub, never changed, never used again.
     pub uid: ClusterUid,
     /// What people call it.
-    pub name: String,
+    pub name: Arc<str>,
     /// What grants select by.
     pub labels: BTreeMap<String, String>,
     /// When it was added.

@@ -23,6 +23,8 @@ const REFUSED: &[u8] = b"GET /refused HTTP/1.1\r\nhost: refused\r\nconnection: c
 
 /// How much is read at once.
 const READ: usize = 16 << 10;
+/// How much room a read has at least: a head that is usual fits.
+const LEAST: usize = 2 << 10;
 
 /// The refusal of this connection, from the gate to the service. The gate reads ahead of the service, so both count requests.
 #[derive(Clone, Debug, Default)]
@@ -164,6 +166,10 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Strict<Io> {
                 let n = this.passed.len().min(out.remaining());
                 out.put_slice(&this.passed[..n]);
                 this.passed.advance(n);
+                if this.passed.is_empty() {
+                    // Of one piece with `raw`, which has its room back with this.
+                    this.passed = BytesMut::new();
+                }
                 return Poll::Ready(Ok(()));
             }
             match this.state {
@@ -185,7 +191,9 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Strict<Io> {
                 this.refuse(Violation::Slow);
                 continue;
             }
-            this.raw.reserve(READ);
+            if this.raw.capacity() - this.raw.len() < LEAST {
+                this.raw.reserve(READ);
+            }
             if ready!(poll_read_buf(Pin::new(&mut this.io), cx, &mut this.raw))? == 0 {
                 return Poll::Ready(Ok(()));
             }

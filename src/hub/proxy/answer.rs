@@ -1,22 +1,23 @@
 //! The answer's head from the agent, and the response that the client gets for it.
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, WARNING},
+    header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, WARNING},
 };
 use prost::Message;
 
 use super::{
-    ClusterLink, Hub, Judged, ProxyBody, Upload,
+    ClusterLink, Hub, Judged, ProxyBody, Toward, Upload,
     body::LinkBody,
     cut::Cut,
     failure::{Awaited, Failed, Hop},
     reader::Reader,
 };
 use crate::{
+    hub::links::StreamGuard,
     k8s::{RecordTracker, ResponseContext, Status, sanitise_response, warning},
     transport::RecvHalf,
     wire::generated::ResponseHead,
@@ -54,7 +55,7 @@ fn decode(bytes: Bytes, recv: RecvHalf) -> Result<Answered, Failed> {
     }
     let mut headers = HeaderMap::with_capacity(head.headers.len());
     for header in head.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| invalid("a header name"))?;
+        let name = HeaderName::from_bytes(&header.name).map_err(|_| invalid("a header name"))?;
         let value = HeaderValue::from_maybe_shared(header.value).map_err(|_| invalid("a header value"))?;
         headers.append(name, value);
     }
@@ -68,19 +69,19 @@ fn decode(bytes: Bytes, recv: RecvHalf) -> Result<Answered, Failed> {
 }
 
 /// The response for an answer that is no upgrade.
-pub(super) fn respond(
+pub(super) async fn respond(
     hub: &Arc<Hub>,
-    judged: Judged,
+    judged: &Judged,
     answered: Answered,
     upload: Option<Upload>,
     cut: Cut,
     link: &Arc<ClusterLink>,
 ) -> Result<Response<ProxyBody>, Status> {
-    let Answered { status, mut headers, recv } = answered;
+    let Answered { status, mut headers, mut recv } = answered;
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Failed::invalid(Hop::ApiServer, "101 without an upgrade").status(&judged));
+        return Err(Failed::invalid(Hop::ApiServer, "101 without an upgrade").status(judged));
     }
-    clean(&mut headers, status, &judged)?;
+    clean(&mut headers, status, judged)?;
     if status == StatusCode::FORBIDDEN && judged.discovery {
         // Everybody may discover, so the agent may not act as this user or group; and kubectl drops the body that says so.
         headers.append(WARNING, warning(&judged.refused_to_act()));
@@ -89,26 +90,39 @@ pub(super) fn respond(
         // What follows on this connection is not HTTP that anybody checked.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let watch = (status == StatusCode::OK).then(|| RecordTracker::for_response(&judged.info, &headers)).flatten();
-    let plain =
-        !headers.contains_key(http::header::CONTENT_ENCODING) && !headers.contains_key(http::header::CONTENT_LENGTH);
-    let log = (status == StatusCode::OK && plain && judged.info.is_log()).then_some(true);
-    let reader = Reader::new(recv);
-    let body = LinkBody {
-        hub: hub.clone(),
-        cluster: Arc::from(judged.cluster.name.as_str()),
-        stream: link.read_stream(&reader),
-        reader,
-        cut,
-        upload,
-        watch,
-        log,
-        ending: None,
+    let rest = poll_fn(|cx| Poll::Ready(recv.take_rest(cx))).await;
+    let body = match rest.map_err(|error| Failed::lost(Hop::Link, error.to_string()).status(judged))? {
+        // Most small answers come whole: nothing of theirs can stall, be cut or have to be watched.
+        Some(bytes) => {
+            hub.metrics.bytes(Toward::Client, bytes.len());
+            ProxyBody::whole(bytes)
+        }
+        None => {
+            let reader = Reader::new(recv);
+            let stream = link.read_stream(&reader);
+            ProxyBody::link(link_body(hub, judged, (status, &headers), reader, stream, (upload, cut)))
+        }
     };
-    let mut response = Response::new(ProxyBody::link(body));
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(response)
+}
+
+fn link_body(
+    hub: &Arc<Hub>,
+    judged: &Judged,
+    (status, headers): (StatusCode, &HeaderMap),
+    reader: Arc<Reader>,
+    stream: StreamGuard,
+    (upload, cut): (Option<Upload>, Cut),
+) -> LinkBody {
+    let ok = status == StatusCode::OK;
+    let watch = ok.then(|| RecordTracker::for_response(&judged.info, headers)).flatten();
+    let plain = !headers.contains_key(CONTENT_ENCODING) && !headers.contains_key(CONTENT_LENGTH);
+    let log = (ok && plain && judged.info.is_log()).then_some(true);
+    let cluster = judged.cluster.name.clone();
+    LinkBody { hub: hub.clone(), cluster, reader, cut, upload, stream, watch, log, ending: None }
 }
 
 /// Drops and sets headers for the client; refuses answers that must not reach it.

@@ -46,6 +46,8 @@ pub(crate) struct ProxyBody {
 
 enum Kind {
     Full(Option<Bytes>),
+    /// Of an answer that came whole. How long it is its headers say, to which hyper holds it: they are the cluster's.
+    Whole(Option<Bytes>),
     Link(Box<LinkBody>),
 }
 
@@ -105,6 +107,11 @@ impl ProxyBody {
         Self { kind: Kind::Full(None), open: None }
     }
 
+    /// Bytes of a cluster's answer that came whole.
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self { kind: Kind::Whole(Some(bytes)), open: None }
+    }
+
     pub(super) fn link(body: LinkBody) -> Self {
         body.hub.metrics.streams.inc();
         Self { kind: Kind::Link(Box::new(body)), open: None }
@@ -123,7 +130,9 @@ impl Body for ProxyBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
         let Self { kind, open } = self.get_mut();
         let body = match kind {
-            Kind::Full(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Full(bytes) | Kind::Whole(bytes) => {
+                return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
+            }
             Kind::Link(body) => body,
         };
         let polled = body.poll(cx);
@@ -135,7 +144,7 @@ impl Body for ProxyBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Full(bytes) | Kind::Whole(bytes) => bytes.is_none(),
             Kind::Link(body) => body.reader.is_closed() && body.ending.is_none(),
         }
     }
@@ -144,7 +153,7 @@ impl Body for ProxyBody {
         match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             // Content-Length, when there is one, is in the headers; hyper holds the body to it.
-            Kind::Link(_) => SizeHint::default(),
+            Kind::Whole(_) | Kind::Link(_) => SizeHint::default(),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::LOCATION};
 use hyper::body::Incoming;
 
@@ -11,7 +10,10 @@ use crate::{
     access::{self, Decision, Identity, Scope},
     hub::directory::Cluster,
     k8s::{Impersonation, ProxyTarget, Reason, RequestInfo, SanitisedRequest, Status, Upgrade, Verb, sanitise_request},
-    wire::generated::{self as wire, Extra, Header, RequestHead, TrafficClass},
+    wire::{
+        self,
+        generated::{self, Extra, RequestHead, TrafficClass},
+    },
 };
 
 /// A request that may go on.
@@ -67,7 +69,7 @@ fn bad_request(error: impl std::fmt::Display) -> Refused {
 }
 
 /// Judges a request of a caller who is who it says.
-pub(super) fn judge(hub: &Hub, caller: &Caller, request: &Request<Incoming>) -> Result<Judged, Refused> {
+pub(super) fn judge(hub: &Hub, caller: &Caller, request: &Request<Incoming>) -> Result<Box<Judged>, Refused> {
     let raw = request.uri().path_and_query().map_or("/", |pq| pq.as_str());
     let target = ProxyTarget::parse(raw).map_err(bad_request)?;
     let Some(api) = target.api() else {
@@ -96,7 +98,7 @@ pub(super) fn judge(hub: &Hub, caller: &Caller, request: &Request<Incoming>) -> 
         (Decision::Allow { .. }, None) => return Err(denied(&access::Denial::Unseen, subject, name, &question)),
         (Decision::Deny(denial), _) => return Err(denied(&denial, subject, name, &question)),
     };
-    Ok(Judged {
+    Ok(Box::new(Judged {
         cluster,
         upgrade,
         long_running: info.is_long_running(),
@@ -110,7 +112,7 @@ pub(super) fn judge(hub: &Hub, caller: &Caller, request: &Request<Incoming>) -> 
         headers,
         identity,
         info,
-    })
+    }))
 }
 
 fn denied(
@@ -169,27 +171,27 @@ impl Judged {
     pub(super) fn wire_head(&mut self, bodyless: bool) -> RequestHead {
         let Identity { user, groups, extras } = &self.identity;
         let upgrade = match &self.upgrade {
-            None => wire::Upgrade::None,
-            Some(Upgrade::Spdy) => wire::Upgrade::Spdy,
-            Some(Upgrade::WebSocket(_)) => wire::Upgrade::Websocket,
+            None => generated::Upgrade::None,
+            Some(Upgrade::Spdy) => generated::Upgrade::Spdy,
+            Some(Upgrade::WebSocket(_)) => generated::Upgrade::Websocket,
         };
+        let sent = std::mem::take(&mut self.headers);
+        let pairs = sent.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         RequestHead {
             method: self.method.as_str().to_owned(),
             target: std::mem::take(&mut self.target),
-            headers: headers(&std::mem::take(&mut self.headers)),
-            identity: Some(wire::Identity { user: user.clone(), groups: groups.clone(), extras: extras_of(extras) }),
+            headers: wire::headers(pairs),
+            identity: Some(generated::Identity {
+                user: user.clone(),
+                groups: groups.clone(),
+                extras: extras_of(extras),
+            }),
             request_id: self.request_id.clone(),
             upgrade: upgrade.into(),
             class: self.class.into(),
             bodyless,
         }
     }
-}
-
-fn headers(map: &HeaderMap) -> Vec<Header> {
-    map.iter()
-        .map(|(name, value)| Header { name: name.as_str().to_owned(), value: Bytes::copy_from_slice(value.as_bytes()) })
-        .collect()
 }
 
 fn extras_of(extras: &BTreeMap<String, Vec<String>>) -> Vec<Extra> {

@@ -41,15 +41,16 @@ pub(super) async fn exchange(
     caller: Caller,
     judged: Judged,
     link: Arc<ClusterLink>,
-    (send, recv): (SendHalf, RecvHalf),
+    (mut send, recv): (SendHalf, RecvHalf),
     client: OnUpgrade,
 ) -> Result<Response<ProxyBody>, Status> {
+    send.flush().await.map_err(|error| Failed::lost(Hop::Link, error.to_string()).status(&judged))?;
     let answered = await_head(recv).await.map_err(|failed| failed.status(&judged))?;
     let cut = Cut::new(&caller, true);
     if answered.status != StatusCode::SWITCHING_PROTOCOLS {
         // The agent reads nothing more of this stream; whether END still reaches it does not matter.
         let _ = send.finish().await;
-        return answer::respond(hub, judged, answered, None, cut, &link);
+        return answer::respond(hub, &judged, answered, None, cut, &link).await;
     }
     let Answered { status, mut headers, recv } = answered;
     clean(&mut headers, status, &judged)?;
@@ -60,7 +61,7 @@ pub(super) async fn exchange(
     let tracker = Tracker::for_upgrade(upgrade, streaming, &headers);
     let session = Session {
         hub: hub.clone(),
-        cluster: Arc::from(judged.cluster.name.as_str()),
+        cluster: judged.cluster.name.clone(),
         request_id: judged.request_id,
         ends_with_status: matches!(streaming, Some(Streaming::Exec | Streaming::Attach)),
         tracker: Mutex::new(tracker),

@@ -22,6 +22,10 @@ impl Upload {
 }
 
 async fn pump(hub: Arc<Hub>, mut body: Incoming, mut send: SendHalf) {
+    // The head does not wait for the body.
+    if send.flush().await.is_err() {
+        return;
+    }
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             // The client went away in the middle: the API server must not take the part for the whole.

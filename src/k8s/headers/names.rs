@@ -1,5 +1,7 @@
 //! Which header names never pass, on their way to a cluster and back.
 
+use std::borrow::Cow;
+
 use http::header::{CONNECTION, HeaderMap, HeaderName};
 
 /// Prefixes, in canonical form, that only the hub and the agent may write or that steer proxies.
@@ -64,23 +66,24 @@ const RESPONSE_NAMES: [&str; 18] = [
 const RESPONSE_PREFIXES: [&str; 5] = ["access-control-", "proxy-", "x-accel-", "x-roadstead-", "roadstead-"];
 
 /// The name with `_` as `-`: CGI-like servers read both as one. Header names are lower-case already.
-pub(super) fn canonical(name: &HeaderName) -> String {
-    name.as_str().replace('_', "-")
+pub(super) fn canonical(name: &HeaderName) -> Cow<'_, str> {
+    let name = name.as_str();
+    if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
 }
 
 /// Whether a request header must not pass to a cluster; the agent refuses to see one.
 pub(super) fn stripped_from_request(name: &HeaderName) -> bool {
     let name = canonical(name);
-    REQUEST_NAMES.contains(&name.as_str())
-        || HOP_BY_HOP.contains(&name.as_str())
+    REQUEST_NAMES.contains(&&*name)
+        || HOP_BY_HOP.contains(&&*name)
         || REQUEST_PREFIXES.iter().any(|p| name.starts_with(p))
 }
 
 /// Whether a response header must not pass to the client.
 pub(super) fn stripped_from_response(name: &HeaderName) -> bool {
     let name = canonical(name);
-    RESPONSE_NAMES.contains(&name.as_str())
-        || HOP_BY_HOP.contains(&name.as_str())
+    RESPONSE_NAMES.contains(&&*name)
+        || HOP_BY_HOP.contains(&&*name)
         || RESPONSE_PREFIXES.iter().any(|p| name.starts_with(p))
 }
 

@@ -23,7 +23,7 @@ use crate::store::{Action, Change, CommitError, Entry, Expect, LeaseId, Listing,
 /// The layout below; a file with another number is refused.
 const SCHEMA: u64 = 1;
 /// Memory for cached pages. The default of the engine is 1 GiB; the whole store of a thousand clusters is a few MiB.
-const CACHE: usize = 16 * 1024 * 1024;
+const CACHE: usize = 4 * 1024 * 1024;
 
 /// Numbers about the file: `schema`, `revision` (of the newest commit), `run` (how often it was opened).
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");

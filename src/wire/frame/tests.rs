@@ -33,6 +33,22 @@ fn frames_have_these_bytes() {
 }
 
 #[test]
+fn only_one_whole_piece_and_its_end_are_the_rest() {
+    let whole: &[u8] = &[3, 2, b'a', b'b', 5, 0];
+    let rest = |bytes: &[u8]| Decoder::default().is_rest(bytes);
+    assert!(rest(whole) && rest(&[whole, b"more"].concat()));
+    // Cut anywhere, it is not.
+    assert!((0..whole.len()).all(|end| !rest(&whole[..end])));
+    for other in [&[5, 0][..], &[3, 1, b'a', 3, 1, b'b', 5, 0], &[3, 1, b'a', 6, 0], &[1, 1, b'a', 5, 0], &[9, 9]] {
+        assert!(!rest(other), "{other:?}");
+    }
+    // In the middle of a piece nothing is.
+    let mut begun = Decoder::default();
+    begun.decode(&mut BytesMut::from(&[3, 9, b'a'][..])).unwrap();
+    assert!(!begun.is_rest(whole));
+}
+
+#[test]
 fn bytes_that_are_no_frame_are_refused() {
     let cases: [(&[u8], CodecError); 8] = [
         (&[0], CodecError::UnknownKind(0)),

@@ -56,7 +56,8 @@ const REFUSED: &[u16] = &[502, 503];
 const CUT: &[u16] = &[0, 200, 502, 503];
 
 fn head(status: u32, headers: &[(&str, &[u8])]) -> Vec<u8> {
-    let header = |(name, value): &(&str, &[u8])| Header { name: (*name).to_owned(), value: value.to_vec().into() };
+    let header =
+        |(name, value): &(&str, &[u8])| Header { name: name.as_bytes().to_vec().into(), value: value.to_vec().into() };
     ResponseHead { status, headers: headers.iter().map(header).collect() }.encode_to_vec()
 }
 
