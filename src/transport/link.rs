@@ -54,7 +54,7 @@ impl From<ConnectionError> for LinkEnd {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The peer did not grant a stream in time.
-    #[error("the agent granted no stream within {} s: too many requests at once", defaults::STREAM_OPEN.as_secs())]
+    #[error("the agent granted no stream within {} s: too many requests at once, or the link stands still", defaults::STREAM_OPEN.as_secs())]
     NoRoom,
     /// The link is gone.
     #[error("link lost: {0}")]
