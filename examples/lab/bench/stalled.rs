@@ -59,8 +59,10 @@ pub(crate) async fn run(row: &Row, way: &Way, count: usize, context: &Context<'_
     }
     sample.set("answered", answered as f64);
     sample.set_some("before_p99_ms", before.get("p99_ms"));
-    if let (Some(before), Some(during)) = (before.get("p99_ms"), sample.get("p99_ms")) {
-        sample.set("p99_times", during / before);
+    match (before.get("p99_ms"), sample.get("p99_ms")) {
+        (Some(before), Some(during)) => sample.set("p99_times", during / before),
+        // No figure would be judged as no miss.
+        _ => sample.add_errors(1, Some("too few requests were answered beside them for a p99".to_owned())),
     }
     sample.add_errors(before.get("errors").unwrap_or_default() as u64, before.error.clone());
     Ok(sample)

@@ -5,7 +5,6 @@ use http::{
     HeaderName, HeaderValue, Method, Request, Uri,
     header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE},
 };
-
 use prost::Message;
 
 use super::Fault;
