@@ -1,30 +1,28 @@
 //! The hub's own API: clusters, tokens, status. Errors are Kubernetes `Status` documents, as everywhere.
 
+mod clusters;
+mod tokens;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::{Serialize, de::DeserializeOwned};
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::{
     Hub,
-    api_types::{
-        ClusterCounts, ClusterCreate, ClusterCreated, ClusterList, ClusterState, ClusterView, EnrolRequest, HubStatus,
-        TokenCreate, TokenCreated, TokenList, TokenView, WhoAmI,
-    },
-    directory::{Cluster, DirectoryError, HubToken, JoinError},
+    api_types::{ClusterCounts, ClusterList, EnrolRequest, HubStatus, WhoAmI},
+    directory::{DirectoryError, JoinError},
     enrol::{self, EnrolError, Source},
     metrics::Enrolment,
     proxy::{ProxyBody, respond},
 };
 use crate::{
-    access::{Principal, check_label, check_name, is_dns_label},
+    access::Principal,
     defaults,
     k8s::{Reason, Status},
-    transport::LinkEnd,
-    wire::CloseCode,
 };
 
 type Answer = Result<Response<ProxyBody>, Status>;
@@ -40,13 +38,13 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
     match (request.method(), parts.as_slice()) {
         (&Method::GET, ["whoami"]) => json(StatusCode::OK, &whoami(caller)),
         (&Method::GET, ["status"]) => json(StatusCode::OK, &status(hub, caller)),
-        (&Method::GET, ["clusters"]) => json(StatusCode::OK, &ClusterList { items: visible(hub, caller) }),
-        (&Method::GET, ["clusters", name]) => show_cluster(hub, caller, name),
-        (&Method::POST, ["clusters"]) => add_cluster(hub, admin(caller)?, read(request).await?).await,
-        (&Method::DELETE, ["clusters", name]) => remove_cluster(hub, admin(caller)?, name).await,
-        (&Method::GET, ["tokens"]) => list_tokens(hub, admin(caller)?),
-        (&Method::POST, ["tokens"]) => create_token(hub, admin(caller)?, read(request).await?).await,
-        (&Method::DELETE, ["tokens", id]) => revoke_token(hub, admin(caller)?, id).await,
+        (&Method::GET, ["clusters"]) => json(StatusCode::OK, &ClusterList { items: clusters::visible(hub, caller) }),
+        (&Method::GET, ["clusters", name]) => clusters::show(hub, caller, name),
+        (&Method::POST, ["clusters"]) => clusters::add(hub, admin(caller)?, read(request).await?).await,
+        (&Method::DELETE, ["clusters", name]) => clusters::remove(hub, admin(caller)?, name).await,
+        (&Method::GET, ["tokens"]) => tokens::list(hub, admin(caller)?),
+        (&Method::POST, ["tokens"]) => tokens::create(hub, admin(caller)?, read(request).await?).await,
+        (&Method::DELETE, ["tokens", id]) => tokens::revoke(hub, admin(caller)?, id).await,
         (_, ["whoami" | "status" | "clusters" | "tokens", ..]) => {
             Err(Status::new(Reason::MethodNotAllowed, format!("{} is not allowed on /api/v1/{path}", request.method())))
         }
@@ -115,128 +113,13 @@ fn whoami(caller: &Principal) -> WhoAmI {
 }
 
 fn status(hub: &Hub, caller: &Principal) -> HubStatus {
-    let clusters = visible(hub, caller);
+    let clusters = clusters::visible(hub, caller);
     let connected = clusters.iter().filter(|c| c.connected).count();
     HubStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hub: hub.public_url.to_string(),
         started: hub.started,
         clusters: ClusterCounts { total: clusters.len() as u64, connected: connected as u64 },
-    }
-}
-
-/// The clusters that a caller may know of.
-fn visible(hub: &Hub, caller: &Principal) -> Vec<ClusterView> {
-    let grants = hub.grants();
-    let held = grants.held_by(&caller.subject);
-    let clusters = hub.directory.clusters();
-    clusters.iter().filter(|c| caller.admin || held.can_see(&c.reference())).map(|c| view(hub, c)).collect()
-}
-
-fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
-    let (link, last_seen) = match hub.links.of(&cluster.uid) {
-        Ok(link) => (Some(link), Some(OffsetDateTime::now_utc())),
-        Err(offline) => (None, offline.last_seen),
-    };
-    let certificate_expires = hub.directory.certificate_ends(&cluster.uid);
-    let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    ClusterView {
-        name: cluster.name.to_string(),
-        uid: cluster.uid.to_string(),
-        labels: cluster.labels.clone(),
-        state: if certificate_expires.is_some() { ClusterState::Enrolled } else { ClusterState::Pending },
-        connected: link.is_some(),
-        created: cluster.created,
-        last_seen,
-        certificate_expires,
-        agent_version: link.as_ref().and_then(|l| said(&l.agent.version)),
-        kubernetes_version: link.as_ref().and_then(|l| said(&l.agent.kubernetes_version)),
-    }
-}
-
-fn show_cluster(hub: &Hub, caller: &Principal, name: &str) -> Answer {
-    let cluster = hub.directory.cluster(name);
-    let seen = cluster.filter(|c| caller.admin || hub.grants().can_see(&caller.subject, &c.reference()));
-    let cluster = seen.ok_or_else(|| {
-        Status::new(
-            Reason::NotFound,
-            format!("cluster {name:?} does not exist or no grant lets {} see it", caller.subject),
-        )
-    })?;
-    json(StatusCode::OK, &view(hub, &cluster))
-}
-
-async fn add_cluster(hub: &Hub, caller: &Principal, wish: ClusterCreate) -> Answer {
-    let invalid = |message: String| Status::new(Reason::Invalid, message);
-    if !is_dns_label(&wish.name) {
-        return Err(invalid(format!("{:?} is not a cluster name: 1 to 63 of a-z, 0-9 and '-'", wish.name)));
-    }
-    for (key, value) in &wish.labels {
-        check_label(key, value).map_err(|error| invalid(error.to_string()))?;
-    }
-    let ttl = ttl(wish.ttl_seconds, defaults::JOIN_TOKEN, defaults::MAX_JOIN_TOKEN)?;
-    let now = OffsetDateTime::now_utc();
-    let added = hub.directory.add_cluster(wish.name, wish.labels, ttl, now).await;
-    let (cluster, token, token_expires) = added.map_err(failed)?;
-    tracing::info!(cluster = &*cluster.name, uid = %cluster.uid, by = %caller.subject, "cluster added");
-    let created = ClusterCreated {
-        name: cluster.name.to_string(),
-        uid: cluster.uid.to_string(),
-        labels: cluster.labels.clone(),
-        token: token.reveal().expose().to_owned().into(),
-        token_expires,
-        hub: hub.public_url.to_string(),
-        hub_ca_pin: hub.pki.hub().pin().to_string(),
-    };
-    json(StatusCode::CREATED, &created)
-}
-
-async fn remove_cluster(hub: &Hub, caller: &Principal, name: &str) -> Answer {
-    let cluster = hub.directory.remove_cluster(name).await.map_err(failed)?;
-    for link in hub.links.all_of(&cluster.uid) {
-        link.link.close(CloseCode::Revoked);
-        hub.links.unregister(&link, LinkEnd::Here, OffsetDateTime::now_utc());
-    }
-    hub.links.forget(&cluster.uid);
-    tracing::info!(cluster = &*cluster.name, uid = %cluster.uid, by = %caller.subject, "cluster removed");
-    json(StatusCode::OK, &view(hub, &cluster))
-}
-
-fn list_tokens(hub: &Hub, _: &Principal) -> Answer {
-    let now = OffsetDateTime::now_utc();
-    let tokens = hub.directory.tokens();
-    let items = tokens.iter().filter(|t| t.record.expires > now).map(|t| token_view(t)).collect();
-    json(StatusCode::OK, &TokenList { items })
-}
-
-async fn create_token(hub: &Hub, caller: &Principal, wish: TokenCreate) -> Answer {
-    let invalid = |message: String| Status::new(Reason::Invalid, message);
-    for name in std::iter::once(&wish.user).chain(&wish.groups) {
-        check_name(name).map_err(|error| invalid(format!("{name:?}: {error}")))?;
-    }
-    let ttl = ttl(wish.ttl_seconds, defaults::HUB_TOKEN, defaults::MAX_HUB_TOKEN)?;
-    let now = OffsetDateTime::now_utc();
-    let created = hub.directory.create_token(wish.user, wish.groups, wish.admin, ttl, now).await;
-    let (record, token) = created.map_err(failed)?;
-    tracing::info!(token = %record.id, user = record.record.user, admin = wish.admin, by = %caller.subject, "token created");
-    let token = token.reveal().expose().to_owned().into();
-    json(StatusCode::CREATED, &TokenCreated { token, view: token_view(&record) })
-}
-
-async fn revoke_token(hub: &Hub, caller: &Principal, id: &str) -> Answer {
-    let record = hub.directory.revoke_token(id).await.map_err(failed)?;
-    tracing::info!(token = %record.id, by = %caller.subject, "token revoked");
-    json(StatusCode::OK, &token_view(&record))
-}
-
-fn token_view(token: &HubToken) -> TokenView {
-    TokenView {
-        id: token.id.to_string(),
-        user: token.record.user.clone(),
-        groups: token.record.groups.clone(),
-        admin: token.record.admin,
-        created: token.created,
-        expires: token.record.expires,
     }
 }
 

@@ -1,7 +1,9 @@
 //! What the hub knows for good: clusters, hub tokens, join tokens and certificates issued. The store keeps it, memory
 //! answers for it: no request waits for the disk.
 
+mod join;
 mod records;
+mod tokens;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,13 +13,13 @@ use std::{
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use time::{Duration, OffsetDateTime};
-use tokio_util::sync::CancellationToken;
 
-pub(super) use self::records::{CertificateRecord, Cluster, HubToken, JoinRecord, Use};
+pub(super) use self::{
+    join::JoinError,
+    records::{CertificateRecord, Cluster, HubToken, JoinRecord, Use},
+};
 use crate::{
-    access::TokenRecord,
-    defaults,
-    identity::{ClusterUid, SecretHash, SpkiSha256, Token, TokenId, TokenKind},
+    identity::{ClusterUid, Token, TokenId, TokenKind},
     store::{CommitError, Expect, Op, Store, StoreError},
 };
 
@@ -51,19 +53,6 @@ impl DirectoryError {
     pub(super) fn is_disk_full(&self) -> bool {
         matches!(self, Self::Store(StoreError::Full) | Self::Commit(CommitError::Store(StoreError::Full)))
     }
-}
-
-/// A join token was not accepted. One text for every reason: the reason is in the hub's log only.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum JoinError {
-    /// Unknown, wrong, used or expired.
-    #[error(
-        "the join token is not valid: it may be mistyped, used or expired; make a new one with `roadstead cluster add`"
-    )]
-    Refused(&'static str),
-    /// The store failed.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
 }
 
 /// See the module.
@@ -198,109 +187,6 @@ impl Directory {
         Ok(())
     }
 
-    /// Makes a hub token.
-    ///
-    /// # Errors
-    /// The store's.
-    pub(super) async fn create_token(
-        &self,
-        user: String,
-        groups: Vec<String>,
-        admin: bool,
-        ttl: Duration,
-        now: OffsetDateTime,
-    ) -> Result<(Arc<HubToken>, Token), DirectoryError> {
-        let token = Token::generate(TokenKind::Hub);
-        let record = HubToken {
-            id: token.id().clone(),
-            hash: token.hash(),
-            record: TokenRecord { id: token.id().to_string(), user, groups, admin, expires: now + ttl },
-            created: now,
-            revoked: CancellationToken::new(),
-        };
-        let op = put(format!("tokens/{}", record.id), &record, Expect::Absent);
-        self.store.commit(vec![op]).await.map_err(DirectoryError::Commit)?;
-        let record = Arc::new(record);
-        self.write().tokens.insert(record.id.clone(), record.clone());
-        Ok((record, token))
-    }
-
-    /// Ends a hub token.
-    ///
-    /// # Errors
-    /// [`DirectoryError::Missing`], or the store's.
-    pub(super) async fn revoke_token(&self, id: &str) -> Result<Arc<HubToken>, DirectoryError> {
-        let missing = || DirectoryError::Missing(format!("token {id:?}"));
-        let id: TokenId = id.parse().map_err(|_| missing())?;
-        let record = self.read().tokens.get(&id).cloned().ok_or_else(missing)?;
-        let op = Op::delete(format!("tokens/{id}"), Expect::Any);
-        self.store.commit(vec![op]).await.map_err(DirectoryError::Commit)?;
-        self.write().tokens.remove(&id);
-        record.revoked.cancel();
-        Ok(record)
-    }
-
-    /// All hub tokens, oldest first.
-    pub(super) fn tokens(&self) -> Vec<Arc<HubToken>> {
-        let mut tokens: Vec<_> = self.read().tokens.values().cloned().collect();
-        tokens.sort_by_key(|t| (t.created, t.id.to_string()));
-        tokens
-    }
-
-    /// The record of a token whose secret is right.
-    pub(super) fn verify_token(&self, token: &Token) -> Option<Arc<HubToken>> {
-        let record = self.read().tokens.get(token.id()).cloned();
-        if SecretHash::verify(record.as_deref().map(|r| &r.hash), token) { record } else { None }
-    }
-
-    /// Uses up a join token for a key, and records the certificate that will be issued, in one commit.
-    ///
-    /// The same key may come again for [`defaults::JOIN_RETRY`]: an answer may be lost.
-    ///
-    /// # Errors
-    /// [`JoinError::Refused`] with the reason for the log.
-    pub(super) async fn join(
-        &self,
-        token: &Token,
-        spki: SpkiSha256,
-        issue: impl FnOnce(&Cluster) -> Result<CertificateRecord, DirectoryError>,
-        now: OffsetDateTime,
-    ) -> Result<Arc<Cluster>, JoinError> {
-        let key = format!("join/{}", token.id());
-        let entry = self.store.get(key.as_bytes()).await.map_err(DirectoryError::from)?;
-        let record = entry.as_ref().map(|e| decode::<JoinRecord>(&key, &e.value)).transpose()?;
-        let right = SecretHash::verify(record.as_ref().map(|r| &r.hash), token);
-        let (Some(entry), Some(mut record), true) = (entry, record, right) else {
-            return Err(JoinError::Refused("unknown id or wrong secret"));
-        };
-        record.use_by(spki, now)?;
-        let cluster = self.cluster_by_uid(&record.cluster).ok_or(JoinError::Refused("its cluster was removed"))?;
-        let certificate = issue(&cluster)?;
-        let ops = vec![
-            put(key, &record, Expect::Revision(entry.revision)),
-            put(format!("certificates/{}", certificate.serial), &certificate, Expect::Absent),
-        ];
-        match self.store.commit(ops).await {
-            Ok(_) => {
-                self.write().certified(&certificate);
-                Ok(cluster)
-            }
-            Err(CommitError::Conflict { .. }) => Err(JoinError::Refused("used by another agent at the same moment")),
-            Err(error) => Err(DirectoryError::Commit(error).into()),
-        }
-    }
-
-    /// Records a certificate before it leaves the hub.
-    ///
-    /// # Errors
-    /// The store's.
-    pub(super) async fn record_certificate(&self, certificate: &CertificateRecord) -> Result<(), DirectoryError> {
-        let op = put(format!("certificates/{}", certificate.serial), certificate, Expect::Absent);
-        self.store.commit(vec![op]).await.map_err(DirectoryError::Commit)?;
-        self.write().certified(certificate);
-        Ok(())
-    }
-
     /// Whether the store answers.
     pub(super) async fn healthy(&self) -> bool {
         self.store.get(b"schema").await.is_ok()
@@ -324,21 +210,6 @@ impl Memory {
     fn certified(&mut self, certificate: &CertificateRecord) {
         let ends = self.certificates.entry(certificate.cluster.clone()).or_insert(certificate.not_after);
         *ends = (*ends).max(certificate.not_after);
-    }
-}
-
-impl JoinRecord {
-    fn use_by(&mut self, spki: SpkiSha256, now: OffsetDateTime) -> Result<(), JoinError> {
-        match &self.used {
-            Some(used) if used.spki != spki => Err(JoinError::Refused("used by another key")),
-            Some(used) if now >= used.at + defaults::JOIN_RETRY => Err(JoinError::Refused("used")),
-            Some(_) => Ok(()),
-            None if now >= self.expires => Err(JoinError::Refused("expired")),
-            None => {
-                self.used = Some(Use { spki, at: now });
-                Ok(())
-            }
-        }
     }
 }
 

@@ -1,0 +1,95 @@
+//! The API of clusters: list, show, add, remove.
+
+use http::StatusCode;
+use time::OffsetDateTime;
+
+use super::{Answer, failed, json, ttl};
+use crate::{
+    access::{Principal, check_label, is_dns_label},
+    defaults,
+    hub::{
+        Hub,
+        api_types::{ClusterCreate, ClusterCreated, ClusterState, ClusterView},
+        directory::Cluster,
+    },
+    k8s::{Reason, Status},
+    transport::LinkEnd,
+    wire::CloseCode,
+};
+
+/// The clusters that a caller may know of.
+pub(super) fn visible(hub: &Hub, caller: &Principal) -> Vec<ClusterView> {
+    let grants = hub.grants();
+    let held = grants.held_by(&caller.subject);
+    let clusters = hub.directory.clusters();
+    clusters.iter().filter(|c| caller.admin || held.can_see(&c.reference())).map(|c| view(hub, c)).collect()
+}
+
+fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
+    let (link, last_seen) = match hub.links.of(&cluster.uid) {
+        Ok(link) => (Some(link), Some(OffsetDateTime::now_utc())),
+        Err(offline) => (None, offline.last_seen),
+    };
+    let certificate_expires = hub.directory.certificate_ends(&cluster.uid);
+    let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    ClusterView {
+        name: cluster.name.to_string(),
+        uid: cluster.uid.to_string(),
+        labels: cluster.labels.clone(),
+        state: if certificate_expires.is_some() { ClusterState::Enrolled } else { ClusterState::Pending },
+        connected: link.is_some(),
+        created: cluster.created,
+        last_seen,
+        certificate_expires,
+        agent_version: link.as_ref().and_then(|l| said(&l.agent.version)),
+        kubernetes_version: link.as_ref().and_then(|l| said(&l.agent.kubernetes_version)),
+    }
+}
+
+pub(super) fn show(hub: &Hub, caller: &Principal, name: &str) -> Answer {
+    let cluster = hub.directory.cluster(name);
+    let seen = cluster.filter(|c| caller.admin || hub.grants().can_see(&caller.subject, &c.reference()));
+    let cluster = seen.ok_or_else(|| {
+        Status::new(
+            Reason::NotFound,
+            format!("cluster {name:?} does not exist or no grant lets {} see it", caller.subject),
+        )
+    })?;
+    json(StatusCode::OK, &view(hub, &cluster))
+}
+
+pub(super) async fn add(hub: &Hub, caller: &Principal, wish: ClusterCreate) -> Answer {
+    let invalid = |message: String| Status::new(Reason::Invalid, message);
+    if !is_dns_label(&wish.name) {
+        return Err(invalid(format!("{:?} is not a cluster name: 1 to 63 of a-z, 0-9 and '-'", wish.name)));
+    }
+    for (key, value) in &wish.labels {
+        check_label(key, value).map_err(|error| invalid(error.to_string()))?;
+    }
+    let ttl = ttl(wish.ttl_seconds, defaults::JOIN_TOKEN, defaults::MAX_JOIN_TOKEN)?;
+    let now = OffsetDateTime::now_utc();
+    let added = hub.directory.add_cluster(wish.name, wish.labels, ttl, now).await;
+    let (cluster, token, token_expires) = added.map_err(failed)?;
+    tracing::info!(cluster = &*cluster.name, uid = %cluster.uid, by = %caller.subject, "cluster added");
+    let created = ClusterCreated {
+        name: cluster.name.to_string(),
+        uid: cluster.uid.to_string(),
+        labels: cluster.labels.clone(),
+        token: token.reveal().expose().to_owned().into(),
+        token_expires,
+        hub: hub.public_url.to_string(),
+        hub_ca_pin: hub.pki.hub().pin().to_string(),
+    };
+    json(StatusCode::CREATED, &created)
+}
+
+pub(super) async fn remove(hub: &Hub, caller: &Principal, name: &str) -> Answer {
+    let cluster = hub.directory.remove_cluster(name).await.map_err(failed)?;
+    for link in hub.links.all_of(&cluster.uid) {
+        link.link.close(CloseCode::Revoked);
+        hub.links.unregister(&link, LinkEnd::Here, OffsetDateTime::now_utc());
+    }
+    hub.links.forget(&cluster.uid);
+    tracing::info!(cluster = &*cluster.name, uid = %cluster.uid, by = %caller.subject, "cluster removed");
+    json(StatusCode::OK, &view(hub, &cluster))
+}
