@@ -5,8 +5,10 @@
 
 pub mod ca;
 pub mod csr;
+mod der;
 mod hub_url;
 pub mod keys;
+pub mod public_key;
 mod random;
 pub mod secret;
 pub mod serial;

@@ -15,6 +15,8 @@ use super::{
     KeyPair, LinkRequest, Serial, TrustDomain, VerifiedCsr, tls, verify::LINK_SERVER_NAME,
 };
 
+pub(crate) mod forge;
+
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const ALPN: &[u8] = b"roadstead/1";
 

@@ -9,13 +9,17 @@ mod signatures;
 mod agent;
 mod https;
 mod hub;
+mod issuers;
 mod leaf;
 mod own;
 mod trust;
 
 use std::{sync::Arc, time::Duration};
 
-use rustls::{CertificateError, OtherError, pki_types::UnixTime};
+use rustls::{
+    CertificateError, OtherError,
+    pki_types::{CertificateDer, UnixTime},
+};
 use time::OffsetDateTime;
 
 pub use agent::{AgentVerifier, VerifiedPeer};
@@ -27,6 +31,8 @@ pub use trust::{HubTrust, TrustError};
 
 /// Most certificates in a presented chain: leaf, issuing certificate, root (security design § 5.2).
 pub const MAX_CHAIN: usize = 3;
+/// Most bytes of a presented chain, before any of it is parsed. Three certificates with keys of RSA-4096 have about 6 KiB.
+pub const MAX_CHAIN_BYTES: usize = 16 << 10;
 /// Longest life of an agent's leaf that is accepted by default: twice the usual 24 h (security design § 5.2).
 pub const MAX_AGENT_LIFE: Duration = Duration::from_secs(48 * 3600);
 
@@ -36,9 +42,15 @@ pub enum PeerError {
     /// No certificate, or more than [`MAX_CHAIN`].
     #[error("a chain of {0} certificates: 1 to {MAX_CHAIN} are accepted")]
     ChainLength(usize),
+    /// A chain of more than [`MAX_CHAIN_BYTES`].
+    #[error("a chain of {0} bytes: at most {MAX_CHAIN_BYTES} are accepted")]
+    ChainSize(usize),
     /// The chain does not end in a trusted root, is expired, or is forged.
     #[error("the certificate chain does not hold")]
     Chain(#[source] rustls::Error),
+    /// A certificate after the leaf is no CA, or none that may sign certificates (RFC 5280 § 4.2.1.3).
+    #[error("certificate {0} of the chain is not one that may sign certificates")]
+    Issuer(usize),
     /// No certificate of the chain has a pinned key.
     #[error("no certificate of the chain has the pinned key")]
     NotPinned,
@@ -68,6 +80,15 @@ impl From<PeerError> for rustls::Error {
             other => Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(other)))),
         }
     }
+}
+
+/// Whether a presented chain is of a size that is worth reading.
+fn check_size(leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), PeerError> {
+    if others.len() >= MAX_CHAIN {
+        return Err(PeerError::ChainLength(others.len() + 1));
+    }
+    let bytes = others.iter().fold(leaf.len(), |sum, other| sum.saturating_add(other.len()));
+    if bytes > MAX_CHAIN_BYTES { Err(PeerError::ChainSize(bytes)) } else { Ok(()) }
 }
 
 /// The time in the form that webpki takes.

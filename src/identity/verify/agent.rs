@@ -13,7 +13,7 @@ use rustls::{
 use time::OffsetDateTime;
 
 use super::{
-    LeafError, MAX_AGENT_LIFE, MAX_CHAIN, PeerError,
+    LeafError, MAX_AGENT_LIFE, PeerError, check_size, issuers,
     leaf::{Leaf, Purpose},
     unix_time,
 };
@@ -95,10 +95,9 @@ impl AgentVerifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<VerifiedPeer, PeerError> {
-        if others.len() >= MAX_CHAIN {
-            return Err(PeerError::ChainLength(others.len() + 1));
-        }
+        check_size(leaf, others)?;
         self.webpki.verify_client_cert(leaf, others, now).map_err(PeerError::Chain)?;
+        issuers::check(others)?;
         let leaf = Leaf::read(leaf, Purpose::Client, &self.trust_domain, self.max_life)?;
         let Role::Cluster(cluster) = leaf.id.role else {
             return Err(LeafError::Role.into());

@@ -7,7 +7,7 @@ use rustls::{
 };
 
 use super::{
-    HubTrust, LeafError, PeerError,
+    HubTrust, LeafError, PeerError, issuers,
     leaf::{Leaf, Purpose},
 };
 use crate::identity::{Role, TrustDomain, ca::MAX_LEAF_LIFE};
@@ -30,6 +30,7 @@ impl HubVerifier {
 
     fn check(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Result<(), PeerError> {
         self.trust.check_chain(leaf, others, now)?;
+        issuers::check(others)?;
         match Leaf::read(leaf, Purpose::Server, &self.trust_domain, MAX_LEAF_LIFE)?.id.role {
             Role::Hub(_) => Ok(()),
             Role::Cluster(_) => Err(LeafError::Role.into()),

@@ -7,16 +7,26 @@ use time::OffsetDateTime;
 use x509_parser::{
     certificate::X509Certificate,
     extensions::GeneralName,
-    oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME,
+    oid_registry::{
+        OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
+        OID_X509_EXT_SUBJECT_ALT_NAME, Oid,
+    },
     prelude::{FromDer, X509Version},
+    time::ASN1Time,
 };
 
-use crate::identity::{Serial, SpiffeId, SpkiSha256, TrustDomain, ca::BACKDATE, spiffe::NameError};
+use crate::identity::{
+    Serial, SpiffeId, SpkiSha256, TrustDomain,
+    ca::BACKDATE,
+    der,
+    public_key::{PublicKeyError, PublicKeyKind},
+    spiffe::NameError,
+};
 
 /// Why a leaf whose chain holds is refused all the same.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LeafError {
-    /// Not one DER certificate of version 3 with distinct extensions.
+    /// Not one DER certificate of version 3 with distinct extensions and times as RFC 5280 § 4.1.2.5 has them.
     #[error("not a strictly encoded X.509 v3 certificate")]
     Encoding,
     /// The subject alternative name is absent, holds anything but one URI, or spells it in an odd encoding.
@@ -31,15 +41,21 @@ pub enum LeafError {
     /// An id of the wrong role, such as a cluster's where a hub's is needed.
     #[error("an id of the wrong role")]
     Role,
-    /// The extended key usage is absent, `any`, or lacks what is needed.
+    /// The extended key usage is absent, or allows anything but the one use that is needed.
     #[error("the extended key usage does not allow this use")]
     ExtendedKeyUsage,
     /// The key usage is absent, lacks digitalSignature or allows signing certificates.
     #[error("the key usage is not that of a leaf")]
     KeyUsage,
+    /// A critical extension besides the four that a leaf of ours has, such as one that only a CA may have.
+    #[error("a critical extension that no leaf has")]
+    Critical,
     /// A CA certificate.
     #[error("a CA certificate is no leaf")]
     Ca,
+    /// A public key that is too weak, of an unknown kind or oddly encoded.
+    #[error("the public key may not hold a certificate")]
+    Key(#[from] PublicKeyError),
     /// Valid for longer than allowed.
     #[error("a life of {0:?}, longer than allowed")]
     Life(Duration),
@@ -47,6 +63,14 @@ pub enum LeafError {
     #[error("a serial number that RFC 5280 forbids")]
     Serial,
 }
+
+/// The extensions that are read here, and so may be critical.
+const KNOWN: [Oid<'static>; 4] = [
+    OID_X509_EXT_BASIC_CONSTRAINTS,
+    OID_X509_EXT_KEY_USAGE,
+    OID_X509_EXT_EXTENDED_KEY_USAGE,
+    OID_X509_EXT_SUBJECT_ALT_NAME,
+];
 
 /// What the extended key usage must contain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,12 +105,20 @@ impl Leaf {
 
     /// The same for whatever trust domain it names.
     pub(super) fn read_any(der: &CertificateDer<'_>, purpose: Purpose, max_life: Duration) -> Result<Self, LeafError> {
-        let (rest, cert) = X509Certificate::from_der(der).map_err(|_| LeafError::Encoding)?;
-        if !rest.is_empty() || cert.version() != X509Version::V3 || cert.extensions_map().is_err() {
+        if !der::is_one_element(der) {
             return Err(LeafError::Encoding);
+        }
+        let (_, cert) = X509Certificate::from_der(der).map_err(|_| LeafError::Encoding)?;
+        let times = [cert.validity().not_before, cert.validity().not_after];
+        if cert.version() != X509Version::V3 || cert.extensions_map().is_err() || !times.iter().all(has_right_form) {
+            return Err(LeafError::Encoding);
+        }
+        if cert.extensions().iter().any(|extension| extension.critical && !KNOWN.contains(&extension.oid)) {
+            return Err(LeafError::Critical);
         }
         check_usage(&cert, purpose)?;
         let id: SpiffeId = only_uri(&cert)?.parse()?;
+        PublicKeyKind::of(cert.public_key())?;
         let (not_before, not_after) =
             (cert.validity().not_before.to_datetime(), cert.validity().not_after.to_datetime());
         let life = Duration::try_from(not_after - not_before).unwrap_or(Duration::ZERO);
@@ -108,11 +140,22 @@ fn check_usage(cert: &X509Certificate<'_>, purpose: Purpose) -> Result<(), LeafE
     }
     let extended =
         cert.extended_key_usage().map_err(|_| LeafError::Encoding)?.ok_or(LeafError::ExtendedKeyUsage)?.value;
-    let wanted = match purpose {
-        Purpose::Client => extended.client_auth,
-        Purpose::Server => extended.server_auth,
+    let (wanted, other) = match purpose {
+        Purpose::Client => (extended.client_auth, extended.server_auth),
+        Purpose::Server => (extended.server_auth, extended.client_auth),
     };
-    if extended.any || !wanted { Err(LeafError::ExtendedKeyUsage) } else { Ok(()) }
+    let more = extended.any
+        || extended.code_signing
+        || extended.email_protection
+        || extended.time_stamping
+        || extended.ocsp_signing
+        || !extended.other.is_empty();
+    if wanted && !other && !more { Ok(()) } else { Err(LeafError::ExtendedKeyUsage) }
+}
+
+/// UTCTime through 2049 and GeneralizedTime from then on (RFC 5280 § 4.1.2.5): the same moment has one spelling.
+fn has_right_form(time: &ASN1Time) -> bool {
+    time.is_utctime() == (time.to_datetime().year() < 2050)
 }
 
 /// The one URI of the subject alternative name.

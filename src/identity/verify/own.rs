@@ -5,7 +5,7 @@ use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 use super::{
-    LeafError, MAX_CHAIN,
+    LeafError, MAX_CHAIN, MAX_CHAIN_BYTES, check_size,
     leaf::{Leaf, Purpose},
 };
 use crate::identity::{ClusterUid, KeyPair, Role, TrustDomain, ca::MAX_LEAF_LIFE};
@@ -13,8 +13,8 @@ use crate::identity::{ClusterUid, KeyPair, Role, TrustDomain, ca::MAX_LEAF_LIFE}
 /// Why a certificate is none that this agent can use.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnError {
-    /// No certificate, or more than [`MAX_CHAIN`].
-    #[error("the chain is not 1 to {MAX_CHAIN} certificates")]
+    /// No certificate, more than [`MAX_CHAIN`], or more than [`MAX_CHAIN_BYTES`].
+    #[error("the chain is not 1 to {MAX_CHAIN} certificates of at most {MAX_CHAIN_BYTES} bytes")]
     Chain,
     /// The leaf is not that of an agent.
     #[error("the certificate is not one of an agent")]
@@ -41,10 +41,9 @@ impl OwnCertificate {
     /// # Errors
     /// [`OwnError`]. An expired certificate is not one: whoever uses it compares `not_after`.
     pub fn read(chain: &[CertificateDer<'_>], key: &KeyPair) -> Result<Self, OwnError> {
-        if chain.is_empty() || chain.len() > MAX_CHAIN {
-            return Err(OwnError::Chain);
-        }
-        let leaf = Leaf::read_any(&chain[0], Purpose::Client, MAX_LEAF_LIFE)?;
+        let [leaf, others @ ..] = chain else { return Err(OwnError::Chain) };
+        check_size(leaf, others).map_err(|_| OwnError::Chain)?;
+        let leaf = Leaf::read_any(leaf, Purpose::Client, MAX_LEAF_LIFE)?;
         let Role::Cluster(cluster) = leaf.id.role else {
             return Err(LeafError::Role.into());
         };

@@ -1,6 +1,8 @@
 //! Rows of the security design § 9 E, each a whole TLS handshake through memory: what they share.
 
 mod agents;
+mod corpus;
+mod hub_leaves;
 mod hubs;
 
 use super::*;

@@ -10,7 +10,7 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer, time::ASN1Time};
 
-use super::{MAX_CHAIN, PeerError};
+use super::{PeerError, check_size};
 use crate::identity::{SpkiSha256, tls};
 
 /// Why no trust can be made of a PEM text.
@@ -57,9 +57,7 @@ impl HubTrust {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ParsedCertificate<'a>, PeerError> {
-        if others.len() >= MAX_CHAIN {
-            return Err(PeerError::ChainLength(others.len() + 1));
-        }
+        check_size(leaf, others)?;
         let roots = match self {
             Self::Roots(roots) => Cow::Borrowed(roots.as_ref()),
             Self::Pins(pins) => Cow::Owned(pinned(pins, others, now)?),

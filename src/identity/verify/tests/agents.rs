@@ -1,33 +1,13 @@
 //! What a hub accepts from agents.
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose as Eku, IsCa, KeyUsagePurpose,
-    SanType,
-};
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-use super::*;
+use super::{corpus::agent_params, *};
 use crate::identity::{
-    KeyPair, Serial, SpiffeId,
-    ca::profile,
-    testing::{HOUR, der, sign_any},
+    Serial,
+    testing::{HOUR, sign_any},
 };
-
-/// The fields of a good agent's leaf, to be broken.
-fn agent_params(world: &World) -> CertificateParams {
-    let id: SpiffeId = good_uri().parse().unwrap();
-    profile::agent_leaf(&id, &cluster(), profile::Life::from(world.now, HOUR), Serial::random())
-}
-
-fn uri(text: &str) -> SanType {
-    SanType::URI(text.to_owned().try_into().unwrap())
-}
-
-/// A subject alternative name with exactly these content bytes.
-fn raw_san(content: Vec<u8>) -> CustomExtension {
-    CustomExtension::from_oid_content(&[2, 5, 29, 17], content)
-}
 
 /// A client that sends any chain: nothing on its own side checks it.
 fn hostile_dialer(world: &World, agent: Holder) -> rustls::ClientConfig {
@@ -40,182 +20,13 @@ fn hostile_dialer(world: &World, agent: Holder) -> rustls::ClientConfig {
 }
 
 /// Why the hub refuses an agent with this certificate: the debug form of the reason, without what depends on time.
-fn refused_agent(world: &World, agent: Holder) -> String {
+pub(super) fn refused_agent(world: &World, agent: Holder) -> String {
     let dialer = hostile_dialer(world, agent);
     match handshake(&dialer, &world.listener()) {
         Ok(_) => "accepted".into(),
         Err(Refusal::ByServer(error)) => reason(&error),
         Err(other) => panic!("{other:?}"),
     }
-}
-
-type Break = fn(&mut CertificateParams);
-
-/// T078, T079, T080: leaves whose chain holds but whose fields are not those of an agent.
-#[test]
-fn leaves_that_break_a_rule_are_refused_with_its_name() {
-    let world = World::new();
-    let cases: Vec<(&str, Break, &str)> = vec![
-        ("nothing broken", |_| (), "accepted"),
-        ("no EKU", |p| p.extended_key_usages.clear(), "ExtendedKeyUsage"),
-        ("client and any EKU", |p| p.extended_key_usages = vec![Eku::ClientAuth, Eku::Any], "ExtendedKeyUsage"),
-        ("server EKU", |p| p.extended_key_usages = vec![Eku::ServerAuth], "InvalidCertificate(InvalidPurposeContext"),
-        ("any EKU", |p| p.extended_key_usages = vec![Eku::Any], "InvalidCertificate(InvalidPurposeContext"),
-        ("no key usage", |p| p.key_usages.clear(), "KeyUsage"),
-        ("signs certificates", |p| p.key_usages.push(KeyUsagePurpose::KeyCertSign), "KeyUsage"),
-        ("signs CRLs", |p| p.key_usages.push(KeyUsagePurpose::CrlSign), "KeyUsage"),
-        ("no digital signature", |p| p.key_usages = vec![KeyUsagePurpose::KeyAgreement], "KeyUsage"),
-        (
-            "a CA",
-            |p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
-            "InvalidCertificate(Other(OtherError(CaUsedAsEndEntity)))",
-        ),
-        ("60 days", |p| p.not_after += 1440 * HOUR, "Life(5187900s)"),
-        ("no name", |p| p.subject_alt_names.clear(), "NotOneUri"),
-        ("two URIs", |p| p.subject_alt_names.push(uri(&good_uri())), "NotOneUri"),
-        ("URI and DNS", |p| p.subject_alt_names.push(SanType::DnsName("a.example".try_into().unwrap())), "NotOneUri"),
-        ("URI and IP", |p| p.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into())), "NotOneUri"),
-        (
-            "URI and mail",
-            |p| p.subject_alt_names.push(SanType::Rfc822Name("a@b.example".try_into().unwrap())),
-            "NotOneUri",
-        ),
-        ("200 URIs", |p| p.subject_alt_names = (0..200).map(|_| uri(&good_uri())).collect(), "NotOneUri"),
-        ("DNS only", |p| p.subject_alt_names = vec![SanType::DnsName(UID.try_into().unwrap())], "NotOneUri"),
-        ("a hub's id", |p| p.subject_alt_names = vec![uri("spiffe://fleet.example/hub/hub-0")], "Role"),
-    ];
-    for (name, break_it, expected) in cases {
-        let mut params = agent_params(&world);
-        break_it(&mut params);
-        assert_eq!(refused_agent(&world, sign_any(&world.agents, &params)), expected, "{name}");
-    }
-}
-
-/// T079 and T074: names that are nearly right.
-#[test]
-fn ids_that_are_nearly_ours_are_refused() {
-    let world = World::new();
-    let long = format!("spiffe://{}/cluster/{UID}", "a".repeat(5000));
-    let cases = [
-        ("spiffe://fleet.example/cluster/", "Name(ClusterUid)"),
-        ("spiffe://fleet.example/cluster/prod", "Name(ClusterUid)"),
-        ("spiffe://fleet.example/cluster/01jdq3v5c0e8m2k4n6p8r0s2t4/", "Name(Uri)"),
-        ("spiffe://fleet.example/cluster/01jdq3v5c0e8m2k4n6p8r0s2t45", "Name(ClusterUid)"),
-        ("spiffe://fleet.example/cluster/a/../01jdq3v5c0e8m2k4n6p8r0s2t4", "Name(Uri)"),
-        ("spiffe://fleet.example/cluster/%3031jdq3v5c0e8m2k4n6p8r0s2t4", "Name(ClusterUid)"),
-        ("SPIFFE://fleet.example/cluster/01jdq3v5c0e8m2k4n6p8r0s2t4", "Name(Uri)"),
-        ("spiffe://FLEET.example/cluster/01jdq3v5c0e8m2k4n6p8r0s2t4", "Name(TrustDomain)"),
-        ("spiffe://fleet.example/clusters/01jdq3v5c0e8m2k4n6p8r0s2t4", "Name(Role)"),
-        ("spiffe://fleet.example/pending/01jdq3v5c0e8m2k4n6p8r0s2t4", "Name(Role)"),
-        ("https://fleet.example/cluster/01jdq3v5c0e8m2k4n6p8r0s2t4", "Name(Uri)"),
-        ("spiffe://evil/cluster/01jdq3v5c0e8m2k4n6p8r0s2t4", "TrustDomain(TrustDomain(\"evil\"))"),
-        (
-            "spiffe://fleet.example.evil/cluster/01jdq3v5c0e8m2k4n6p8r0s2t4",
-            "TrustDomain(TrustDomain(\"fleet.example.evil\"))",
-        ),
-        (long.as_str(), "Name(Uri)"),
-        ("", "Name(Uri)"),
-    ];
-    for (name, expected) in cases {
-        let mut params = agent_params(&world);
-        params.subject_alt_names = vec![uri(name)];
-        assert_eq!(refused_agent(&world, sign_any(&world.agents, &params)), expected, "{name}");
-    }
-}
-
-/// T079: names in encodings that parsers read differently. Whoever refuses first, it is refused.
-#[test]
-fn odd_encodings_of_the_name_are_refused() {
-    let world = World::new();
-    let good = der(0x86, good_uri().as_bytes());
-    let length = u8::try_from(good.len()).unwrap();
-    let cases = [
-        ("empty", der(0x30, &[])),
-        ("a second URI that is not UTF-8", der(0x30, &[good.clone(), der(0x86, &[0xff, 0xfe])].concat())),
-        ("an empty second URI", der(0x30, &[good.clone(), der(0x86, &[])].concat())),
-        ("trailing bytes inside", der(0x30, &[good.clone(), vec![0]].concat())),
-        ("trailing bytes outside", [der(0x30, &good), vec![5, 0]].concat()),
-        ("a length that is not minimal", [vec![0x30, 0x81, length], good.clone()].concat()),
-        (
-            "a length that is not minimal inside",
-            der(0x30, &[vec![0x86, 0x81, length - 2], good_uri().into_bytes()].concat()),
-        ),
-        ("constructed", der(0x30, &der(0xa6, &der(0x16, good_uri().as_bytes())))),
-        ("no sequence", good.clone()),
-        ("not ASCII", der(0x30, &der(0x86, format!("{}é", good_uri()).as_bytes()))),
-        ("a zero byte", der(0x30, &der(0x86, format!("{}\0", good_uri()).as_bytes()))),
-    ];
-    for (name, content) in cases {
-        let mut params = agent_params(&world);
-        params.subject_alt_names.clear();
-        params.custom_extensions = vec![raw_san(content)];
-        let got = refused_agent(&world, sign_any(&world.agents, &params));
-        assert_ne!(got, "accepted", "{name}");
-    }
-    let mut control = agent_params(&world);
-    control.subject_alt_names.clear();
-    control.custom_extensions = vec![raw_san(der(0x30, &good))];
-    assert_eq!(refused_agent(&world, sign_any(&world.agents, &control)), "accepted");
-}
-
-/// T074, T075, T080: certificates that the agents' CA did not sign, or not for now.
-#[test]
-fn chains_that_do_not_hold_are_refused() {
-    let world = World::new();
-    let other = World::new();
-    let hub_signed = sign_any(&world.hub, &agent_params(&world));
-    let evil = World::of("evil", world.now).agent(&cluster());
-    let self_signed = {
-        let Holder { key, .. } = world.agent(&cluster());
-        let chain = vec![agent_params(&world).self_signed(&key).unwrap().der().clone()];
-        Holder { key, chain }
-    };
-    let mut no_issuer = world.agent(&cluster());
-    no_issuer.chain.truncate(1);
-    let mut long = world.agent(&cluster());
-    long.chain.extend(vec![long.chain[1].clone(); 6]);
-    let mut not_yet = agent_params(&world);
-    not_yet.not_before = world.now + 30 * std::time::Duration::from_secs(1);
-    let mut old = agent_params(&world);
-    old.not_after = world.now - std::time::Duration::from_secs(1);
-    let cases = [
-        ("another installation's CA", other.agent(&cluster()), "InvalidCertificate(UnknownIssuer)"),
-        ("another trust domain's CA", evil, "InvalidCertificate(UnknownIssuer)"),
-        ("the hub's CA", hub_signed, "InvalidCertificate(UnknownIssuer)"),
-        ("self-signed", self_signed, "InvalidCertificate(UnknownIssuer)"),
-        ("without the issuing certificate", no_issuer, "InvalidCertificate(UnknownIssuer)"),
-        ("expired a second ago", sign_any(&world.agents, &old), "InvalidCertificate(ExpiredContext"),
-        ("valid in 30 s", sign_any(&world.agents, &not_yet), "InvalidCertificate(NotValidYetContext"),
-        ("a chain of 8", long, "ChainLength(8)"),
-    ];
-    for (name, agent, expected) in cases {
-        assert_eq!(refused_agent(&world, agent), expected, "{name}");
-    }
-}
-
-/// Two installations whose CAs have the same names but different keys: the signature decides.
-#[test]
-fn a_ca_of_the_same_name_is_not_the_same_ca() {
-    let world = World::new();
-    let forged = {
-        let key = KeyPair::generate();
-        let (_, real) = x509_parser::parse_x509_certificate(&world.agent(&cluster()).chain[1])
-            .map(|(r, c)| (r, c.subject().to_string()))
-            .unwrap();
-        let mut name = rcgen::DistinguishedName::new();
-        for part in real.split(", ") {
-            let (kind, value) = part.split_once('=').unwrap();
-            let kind = if kind == "O" { rcgen::DnType::OrganizationName } else { rcgen::DnType::CommonName };
-            name.push(kind, value);
-        }
-        let mut ca = CertificateParams::default();
-        ca.distinguished_name = name;
-        let issuer = rcgen::Issuer::new(ca, KeyPair::generate());
-        let mut chain = world.agent(&cluster()).chain;
-        chain[0] = agent_params(&world).signed_by(&key, &issuer).unwrap().der().clone();
-        Holder { key, chain }
-    };
-    assert_eq!(refused_agent(&world, forged), "InvalidCertificate(BadSignature)");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::identity::{
 };
 
 /// What an agent says to a hub with this certificate.
-fn refused_hub(world: &World, hub: Holder, trust: HubTrust) -> String {
+pub(super) fn refused_hub(world: &World, hub: Holder, trust: HubTrust) -> String {
     let verifier = Arc::new(HubVerifier::new(trust, world.domain()));
     let agent = world.agent(&cluster());
     let dialer = tls::agent_client(verifier, agent.chain, &agent.key, ALPN).unwrap();
@@ -21,7 +21,7 @@ fn refused_hub(world: &World, hub: Holder, trust: HubTrust) -> String {
     }
 }
 
-fn pins(authorities: &[&Authority]) -> HubTrust {
+pub(super) fn pins(authorities: &[&Authority]) -> HubTrust {
     HubTrust::Pins(authorities.iter().map(|authority| authority.pin()).collect())
 }
 
