@@ -1,6 +1,7 @@
 //! Who a caller is and what it may do: subjects, grants, the decision and its explanation.
 //! Pure: does not know how bytes travel, where grants are kept, or what time it is.
 
+mod cidr;
 mod decision;
 mod document;
 mod grant;
@@ -13,6 +14,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
+pub use cidr::{Cidr, CidrError};
 pub use decision::{Considered, Decision, Denial, Miss, Refused, Verdict};
 pub use document::Fault;
 pub use grant::{

@@ -33,7 +33,7 @@ pub use args::Cli;
 pub use failure::{Code, Failure};
 pub use logging::LogFormat;
 
-use args::{ClusterCommand, Command, TokenCommand};
+use args::{ClusterCommand, Command, JoinTokenCommand, TokenCommand};
 
 /// Runs the command line of this process. Usage errors exit 2, everything else as [`Code`] says; a failure is printed here, once.
 pub fn main() -> ExitCode {
@@ -67,10 +67,18 @@ fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
     match cli.command {
         Command::Hub(args) => hub::run(args, context),
         Command::Agent(args) => agent::run(args, context),
-        Command::Cluster(ClusterCommand::Add(args)) => cluster::add(args, context),
+        Command::Cluster(ClusterCommand::Add(args)) => cluster::add(&args, context),
         Command::Cluster(ClusterCommand::List(args)) => cluster::list(&args, context),
         Command::Cluster(ClusterCommand::Show(args)) => cluster::show(&args, context),
         Command::Cluster(ClusterCommand::Remove(args)) => cluster::remove(&args, context),
+        Command::Cluster(ClusterCommand::Rekey(args)) => cluster::join::rekey(&args, context),
+        Command::Cluster(ClusterCommand::Token(JoinTokenCommand::Create(args))) => {
+            cluster::join::create(&args, context)
+        }
+        Command::Cluster(ClusterCommand::Token(JoinTokenCommand::List(args))) => cluster::join::list(&args, context),
+        Command::Cluster(ClusterCommand::Token(JoinTokenCommand::Revoke(args))) => {
+            cluster::join::revoke(&args, context)
+        }
         Command::Token(TokenCommand::Create(args)) => token::create(args, context),
         Command::Token(TokenCommand::List(args)) => token::list(&args, context),
         Command::Token(TokenCommand::Revoke(args)) => token::revoke(&args, context),

@@ -213,6 +213,19 @@ pub const HUB_TOKEN: Duration = Duration::from_secs(8 * 3600);
 /// The longest life of a join token.
 pub const MAX_JOIN_TOKEN: Duration = Duration::from_secs(7 * 86_400);
 
+/// Keys that may use one join token, at the most: all stand in its record.
+pub const MAX_JOIN_USES: u32 = 100;
+
+/// Ranges of addresses that one join token may name.
+pub const MAX_JOIN_SOURCES: usize = 32;
+
+/// Join tokens of one cluster that are kept. Those that are used up or expired say who joined with them, until others need their room;
+/// more that are open than this are a script in a loop.
+pub const JOIN_TOKENS: usize = 64;
+
+/// How often a use of a join token is tried again when another use of it was recorded in between.
+pub const JOIN_RACES: usize = 16;
+
 /// The longest life of a hub token.
 pub const MAX_HUB_TOKEN: Duration = Duration::from_secs(366 * 86_400);
 
@@ -242,6 +255,10 @@ pub const FIRST_ADMIN_TOKEN: Duration = Duration::from_secs(365 * 86_400);
 
 /// Enrolment, from the first packet to the certificate.
 pub const ENROL: Duration = Duration::from_secs(15);
+
+/// So often an agent that has an identity asks for another one with another join token before it goes on with the one that it has: it
+/// serves nobody meanwhile.
+pub const REKEY_TRIES: u32 = 3;
 
 /// One attempt to dial the hub over UDP. Short: while it lasts QUIC repeats its first packet ever more rarely, and a hub
 /// that comes up in between would be noticed late.

@@ -20,6 +20,8 @@ mod evil_hub;
 mod front_door;
 #[path = "abuse/h2.rs"]
 mod h2;
+#[path = "abuse/join_tokens.rs"]
+mod join_tokens;
 #[path = "abuse/links.rs"]
 mod links;
 #[allow(dead_code, reason = "the renewal test uses more of it")]

@@ -197,6 +197,7 @@ fn the_example_of_an_agent_is_what_cluster_add_prints() -> Result<()> {
     let text = |name: &str| added[name].as_str().with_context(|| format!("no {name} in {added}"));
     let printed = text("manifest")?
         .replace(text("token")?, "rsj_… as printed by: roadstead cluster add edge-1")
+        .replace(text("tokenId")?, "aaaaaaaaaa")
         .replace(text("hubCaPin")?, &format!("sha256:{}", "0".repeat(64)));
     let expires = printed.lines().find(|line| line.contains("roadstead.dev/token-expires")).context("no expiry")?;
     let printed = printed.replace(expires, "    roadstead.dev/token-expires: \"2026-01-01T00:00:00Z\"");

@@ -250,7 +250,7 @@ impl Renewal {
         let chain = response.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
         match Enrolled::new(old.cluster.clone(), chain, &key, OffsetDateTime::now_utc()) {
             Ok(next) if next.own.cluster == old.own.cluster && next.own.trust_domain == old.own.trust_domain => {
-                Some(Identity { key, enrolled: Some(next) })
+                Some(Identity { key, enrolled: Some(next), joined_with: identity.joined_with.clone() })
             }
             Ok(_) => {
                 tracing::error!("the renewed certificate is another cluster's");

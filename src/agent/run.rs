@@ -1,5 +1,6 @@
 //! The agent's life: identity, dial, serve, dial again.
 
+mod identity;
 mod moored;
 
 use std::{
@@ -7,7 +8,6 @@ use std::{
     sync::{Arc, Once},
 };
 
-use time::OffsetDateTime;
 use tokio::{
     net::lookup_host,
     time::{sleep, timeout},
@@ -16,17 +16,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     admin::{Health, serve_admin},
-    enrol::{EnrolError, enrol},
+    enrol::EnrolError,
     link::Live,
     redial::{Redial, jitter},
-    settings::{ApiServerFrom, JoinToken, Settings},
+    settings::{ApiServerFrom, Settings},
     state::{Identity, State, StateError},
     upstream::{SetupError, Upstream},
 };
 use crate::{
     defaults,
     identity::{
-        HubTrust, HubVerifier, KeyPair, Secret,
+        HubTrust, HubVerifier,
         tls::{TlsError, agent_client},
         verify::LINK_SERVER_NAME,
     },
@@ -131,50 +131,6 @@ impl Agent {
             if !self.moored(live, &mut identity, &mut redial, stop).await? {
                 return Ok(());
             }
-        }
-    }
-
-    /// The stored identity, or a new one by the join token.
-    async fn identity(&self) -> Result<Identity, RunError> {
-        let stored = self.state.load().await?;
-        if let Some(Identity { enrolled: Some(enrolled), .. }) = &stored
-            && enrolled.not_after() > OffsetDateTime::now_utc()
-        {
-            return Ok(stored.unwrap_or_else(|| Identity { key: KeyPair::generate(), enrolled: None }));
-        }
-        let token = self.join_token()?;
-        // A key that was sent to the hub before is sent again: the hub may have used up the token for it.
-        let mut identity = match stored {
-            Some(identity) if identity.enrolled.is_none() => identity,
-            _ => Identity { key: KeyPair::generate(), enrolled: None },
-        };
-        self.state.save(&identity).await?;
-        let mut redial = Redial::default();
-        loop {
-            match enrol(&self.settings, &token, &identity.key).await {
-                Ok(enrolled) => {
-                    tracing::info!(cluster = enrolled.cluster, not_after = %enrolled.not_after(), "joined the hub");
-                    identity.enrolled = Some(enrolled);
-                    self.state.save(&identity).await?;
-                    return Ok(identity);
-                }
-                Err(error) if error.is_permanent() => return Err(error.into()),
-                Err(error) => tracing::warn!(%error, "cannot join yet"),
-            }
-            sleep(redial.wait(jitter())).await;
-        }
-    }
-
-    /// The join token, if it is still there: after enrolment its file may be gone.
-    fn join_token(&self) -> Result<Secret, RunError> {
-        let path = match self.settings.join_token.as_ref().ok_or(RunError::NoToken)? {
-            JoinToken::Text(secret) => return Ok(secret.clone()),
-            JoinToken::File(path) => path,
-        };
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Secret::new(text.trim())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(RunError::NoToken),
-            Err(source) => Err(RunError::TokenFile { path: path.display().to_string(), source }),
         }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, serde::rfc3339};
 
 use super::settings::StateAt;
-use crate::identity::{KeyPair, OwnCertificate, Secret, keys::KeyError, verify::OwnError};
+use crate::identity::{KeyPair, OwnCertificate, Secret, TokenId, keys::KeyError, verify::OwnError};
 
 /// The name of the document, as a file and as a key of the Secret.
 const DOCUMENT: &str = "identity.json";
@@ -49,9 +49,24 @@ pub enum StateError {
 }
 
 /// A key, and what the hub gave for it.
+#[derive(Clone)]
 pub(super) struct Identity {
     pub(super) key: KeyPair,
     pub(super) enrolled: Option<Enrolled>,
+    /// The join token that it was joined with, if that is known: another one is a wish for another key.
+    pub(super) joined_with: Option<TokenId>,
+}
+
+impl Identity {
+    /// A new key, for which the hub gave nothing yet.
+    pub(super) fn fresh() -> Self {
+        Self { key: KeyPair::generate(), enrolled: None, joined_with: None }
+    }
+
+    /// Whether there is no certificate that is valid at `now`.
+    pub(super) fn has_ended(&self, now: OffsetDateTime) -> bool {
+        self.enrolled.as_ref().is_none_or(|enrolled| enrolled.not_after() <= now)
+    }
 }
 
 /// What the hub gave.
@@ -90,6 +105,8 @@ struct Document {
     key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     enrolled: Option<EnrolledDocument>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    joined_with: Option<TokenId>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -188,7 +205,8 @@ fn encode(identity: &Identity) -> Result<Vec<u8>, StateError> {
         chain: e.chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect(),
         not_before: e.since,
     });
-    let document = Document { key: identity.key.to_pem().expose().to_owned(), enrolled };
+    let joined_with = identity.joined_with.clone();
+    let document = Document { key: identity.key.to_pem().expose().to_owned(), enrolled, joined_with };
     Ok(serde_json::to_vec_pretty(&document)?)
 }
 
@@ -201,7 +219,7 @@ fn decode(bytes: &[u8]) -> Result<Identity, StateError> {
         Ok::<_, StateError>(Enrolled::new(e.cluster, chain, &key, e.not_before)?)
     });
     let enrolled = enrolled.transpose()?;
-    Ok(Identity { key, enrolled })
+    Ok(Identity { key, enrolled, joined_with: document.joined_with })
 }
 
 #[cfg(test)]
@@ -209,15 +227,18 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::identity::{Token, TokenKind};
 
     #[tokio::test]
     async fn an_identity_survives_in_a_file_that_only_its_owner_reads() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::File(dir.path().join("deep/identity.json"));
         assert!(state.load().await.unwrap().is_none());
-        let identity = Identity { key: KeyPair::generate(), enrolled: None };
+        let token = Token::generate(TokenKind::Join).id().clone();
+        let identity = Identity { joined_with: Some(token.clone()), ..Identity::fresh() };
         state.save(&identity).await.unwrap();
         let again = state.load().await.unwrap().unwrap();
+        assert_eq!(again.joined_with, Some(token));
         assert_eq!(again.key.spki_sha256(), identity.key.spki_sha256());
         let mode = std::fs::metadata(dir.path().join("deep/identity.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

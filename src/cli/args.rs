@@ -7,6 +7,12 @@ use clap_complete::Shell;
 
 use super::output::Format;
 
+mod join;
+
+pub(super) use join::{
+    ClusterRekeyArgs, JoinArgs, JoinTokenCommand, JoinTokenCreateArgs, JoinTokenRevokeArgs, ManifestArgs,
+};
+
 /// The command line of `roadstead`.
 #[derive(Debug, Parser)]
 #[command(
@@ -160,6 +166,11 @@ pub(super) enum ClusterCommand {
     Show(NamedArgs),
     /// Remove a cluster; its agent is refused from then on
     Remove(NamedArgs),
+    /// Print the manifest that gives an announced cluster's agent a new key, for `| kubectl apply -f -`
+    Rekey(ClusterRekeyArgs),
+    /// Manage join tokens of a cluster
+    #[command(subcommand)]
+    Token(JoinTokenCommand),
 }
 
 #[derive(Debug, Args)]
@@ -169,27 +180,10 @@ pub(super) struct ClusterAddArgs {
     /// Label that grants can select by; repeat for more
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(super) labels: Vec<String>,
-    /// How long the join token is valid, such as 30m or 1h
-    #[arg(long, value_name = "DURATION", default_value = "1h")]
-    pub(super) ttl: String,
-    /// In-cluster user that the agent may impersonate besides roadstead:user; repeat for more
-    #[arg(long = "allow-user", value_name = "USER")]
-    pub(super) allow_users: Vec<String>,
-    /// In-cluster group that the agent may impersonate besides roadstead:view and roadstead:edit; repeat for more
-    #[arg(long = "allow-group", value_name = "GROUP")]
-    pub(super) allow_groups: Vec<String>,
-    /// Key of an extra that the agent may impersonate, for `kubectl --as-user-extra`; repeat for more
-    #[arg(long = "allow-extra", value_name = "KEY")]
-    pub(super) allow_extras: Vec<String>,
-    /// Namespace of the agent
-    #[arg(long, value_name = "NAMESPACE", default_value = super::defaults::AGENT_NAMESPACE)]
-    pub(super) namespace: String,
-    /// Image of the agent [default: the release of this program's version]
-    #[arg(long, value_name = "IMAGE")]
-    pub(super) image: Option<String>,
-    /// Add a NetworkPolicy: nothing in, out only DNS, the hub and the API server
-    #[arg(long)]
-    pub(super) network_policy: bool,
+    #[command(flatten)]
+    pub(super) join: JoinArgs,
+    #[command(flatten)]
+    pub(super) manifest: ManifestArgs,
     #[command(flatten)]
     pub(super) plain: PlainArgs,
 }

@@ -1,23 +1,25 @@
 //! `roadstead cluster …`: announces, lists, shows and removes clusters.
 
+pub(super) mod join;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::Context;
-use super::args::{ClusterAddArgs, NamedArgs, PlainArgs};
+use super::args::{ClusterAddArgs, ManifestArgs, NamedArgs, PlainArgs};
 use super::client::block_on;
 use super::client_config;
 use super::defaults::IMAGE_REPOSITORY;
 use super::failure::{Code, Failure};
 use super::manifest::{self, AgentManifest};
 use super::output::{self, Format};
-use super::units::{duration, rough, timestamp};
+use super::units::{rough, timestamp};
 use crate::access::{check_name, is_dns_label, is_reserved, parse_label};
-use crate::hub::api_types::{ClusterCreate, ClusterCreated, ClusterList, ClusterView};
+use crate::hub::api_types::{ClusterCreate, ClusterCreated, ClusterList, ClusterView, JoinTokenCreate};
 
-/// What `cluster add --output json` prints.
+/// What `cluster add` and `cluster rekey` print with `--output json`.
 #[derive(Serialize)]
 struct Added<'a> {
     #[serde(flatten)]
@@ -25,13 +27,31 @@ struct Added<'a> {
     manifest: &'a str,
 }
 
-pub(super) fn add(args: ClusterAddArgs, context: &mut Context<'_>) -> Result<(), Failure> {
-    let request = meant(&args)?;
+pub(super) fn add(args: &ClusterAddArgs, context: &mut Context<'_>) -> Result<(), Failure> {
+    let request = meant(args)?;
     let settings = client_config::settings(&args.plain.client, context)?;
     let created: ClusterCreated = block_on(&settings, async |client| client.post("/api/v1/clusters", &request).await)?;
-    let image = args.image.unwrap_or_else(|| format!("{IMAGE_REPOSITORY}:{}", env!("CARGO_PKG_VERSION")));
+    if print_manifest(&created, &args.manifest, args.plain.output.output, context)? == Format::Json {
+        return Ok(());
+    }
+    let expires = timestamp(created.token_expires);
+    let (name, uses) = (&created.name, join::uses(created.token_max_uses));
+    output::hint(context, &format!("# cluster {name} is announced; its join token is valid {uses}, until {expires}"));
+    output::hint(context, "# apply the manifest in that cluster with: kubectl apply -f -");
+    output::hint(context, &format!("# then see it connect with: roadstead cluster show {name}"));
+    Ok(())
+}
+
+/// Prints the manifest of an agent with its new join token, and says how that was done.
+fn print_manifest(
+    created: &ClusterCreated,
+    args: &ManifestArgs,
+    format: Format,
+    context: &mut Context<'_>,
+) -> Result<Format, Failure> {
+    let image = args.image.clone().unwrap_or_else(|| format!("{IMAGE_REPOSITORY}:{}", env!("CARGO_PKG_VERSION")));
     let manifest = manifest::render(&AgentManifest {
-        created: &created,
+        created,
         namespace: &args.namespace,
         image: &image,
         allow_users: &args.allow_users,
@@ -39,16 +59,11 @@ pub(super) fn add(args: ClusterAddArgs, context: &mut Context<'_>) -> Result<(),
         allow_extras: &args.allow_extras,
         network_policy: args.network_policy,
     })?;
-    if args.plain.output.output == Format::Json {
-        return output::json(context, &Added { created: &created, manifest: &manifest });
+    match format {
+        Format::Json => output::json(context, &Added { created, manifest: &manifest })?,
+        Format::Text => output::bytes(context, manifest.as_bytes())?,
     }
-    output::bytes(context, manifest.as_bytes())?;
-    let expires = timestamp(created.token_expires);
-    let name = &created.name;
-    output::hint(context, &format!("# cluster {name} is announced; its join token is valid once, until {expires}"));
-    output::hint(context, "# apply the manifest in that cluster with: kubectl apply -f -");
-    output::hint(context, &format!("# then see it connect with: roadstead cluster show {name}"));
-    Ok(())
+    Ok(format)
 }
 
 /// The request as meant; every fault of the command line at once.
@@ -57,10 +72,7 @@ fn meant(args: &ClusterAddArgs) -> Result<ClusterCreate, Failure> {
     if !is_dns_label(&args.name) {
         faults.push(format!("NAME: {:?} is not a name: at most 63 of a-z, 0-9 and '-'", args.name));
     }
-    if !is_dns_label(&args.namespace) {
-        faults.push(format!("--namespace: {:?} is not a namespace", args.namespace));
-    }
-    let ttl = duration(&args.ttl).map_err(|error| faults.push(format!("--ttl: {error}"))).ok();
+    let JoinTokenCreate { ttl_seconds, max_uses, sources } = join::meant(&args.join, &mut faults);
     let mut labels = BTreeMap::new();
     for text in &args.labels {
         match parse_label(text) {
@@ -71,6 +83,17 @@ fn meant(args: &ClusterAddArgs) -> Result<ClusterCreate, Failure> {
             }
             Err(error) => faults.push(format!("--label: {error}")),
         }
+    }
+    check_manifest(&args.manifest, &mut faults);
+    if faults.is_empty() {
+        return Ok(ClusterCreate { name: args.name.clone(), labels, ttl_seconds, max_uses, sources });
+    }
+    Err(Failure::usage(&faults))
+}
+
+fn check_manifest(args: &ManifestArgs, faults: &mut Vec<String>) {
+    if !is_dns_label(&args.namespace) {
+        faults.push(format!("--namespace: {:?} is not a namespace", args.namespace));
     }
     let allowed = [
         ("--allow-user", &args.allow_users),
@@ -87,10 +110,6 @@ fn meant(args: &ClusterAddArgs) -> Result<ClusterCreate, Failure> {
             Ok(()) => {}
         }
     }
-    if faults.is_empty() {
-        return Ok(ClusterCreate { name: args.name.clone(), labels, ttl_seconds: ttl.map(|ttl| ttl.as_secs()) });
-    }
-    Err(Failure::usage(&faults))
 }
 
 pub(super) fn list(args: &PlainArgs, context: &mut Context<'_>) -> Result<(), Failure> {

@@ -51,6 +51,7 @@ pub(super) fn render(agent: &AgentManifest<'_>) -> Result<String, Failure> {
         "extras": extras,
         "expires": timestamp(created.token_expires),
         "token": created.token.expose(),
+        "tokenId": created.token_id,
         "image": agent.image,
         "hub": hub.to_string(),
         "pin": created.hub_ca_pin,
@@ -105,7 +106,9 @@ mod tests {
             uid: "u".into(),
             labels: BTreeMap::new(),
             token: SecretText::from("rsj_a\": {{hub}}".to_owned()),
+            token_id: "abcdefghij".into(),
             token_expires: datetime!(2026-11-22 20:00 UTC),
+            token_max_uses: 1,
             hub: "https://hub.example.com:8443".into(),
             hub_ca_pin: "sha256:00".into(),
         };

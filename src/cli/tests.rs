@@ -9,6 +9,7 @@ use super::*;
 
 mod commands;
 pub(super) mod fake_hub;
+mod join;
 
 use fake_hub::FakeHub;
 

@@ -1,7 +1,10 @@
 //! The hub's own API: clusters, tokens, status. Errors are Kubernetes `Status` documents, as everywhere.
 
 mod clusters;
+mod join_tokens;
 mod tokens;
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -42,6 +45,11 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
         (&Method::GET, ["clusters", name]) => clusters::show(hub, caller, name),
         (&Method::POST, ["clusters"]) => clusters::add(hub, admin(caller)?, read(request).await?).await,
         (&Method::DELETE, ["clusters", name]) => clusters::remove(hub, admin(caller)?, name).await,
+        (&Method::GET, ["clusters", name, "tokens"]) => join_tokens::list(hub, admin(caller)?, name).await,
+        (&Method::POST, ["clusters", name, "tokens"]) => {
+            join_tokens::create(hub, admin(caller)?, name, read(request).await?).await
+        }
+        (&Method::DELETE, ["clusters", name, "tokens", id]) => join_tokens::revoke(hub, admin(caller)?, name, id).await,
         (&Method::GET, ["tokens"]) => tokens::list(hub, admin(caller)?),
         (&Method::POST, ["tokens"]) => tokens::create(hub, admin(caller)?, read(request).await?).await,
         (&Method::DELETE, ["tokens", id]) => tokens::revoke(hub, admin(caller)?, id).await,
@@ -53,13 +61,14 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
 }
 
 /// Answers `POST /enrol/v1`.
-pub(super) async fn enrol(hub: &Hub, request: Request<Incoming>, source: Source) -> Response<ProxyBody> {
+pub(super) async fn enrol(hub: &Hub, request: Request<Incoming>, from: IpAddr) -> Response<ProxyBody> {
+    let source = Source::from(from);
     if let Err(wait) = hub.attempts.take(source, Instant::now()) {
         hub.metrics.enrolment(Enrolment::Limited);
         let status = Status::new(Reason::TooManyRequests, "too many enrolments from this address have failed lately");
         return respond(&status.with_retry_after(u32::try_from(wait.as_secs() + 1).ok()));
     }
-    let answer = enrolled(hub, request).await;
+    let answer = enrolled(hub, request, from).await;
     let refused = answer.as_ref().is_err_and(|status| status.code().is_client_error());
     hub.metrics.enrolment(match &answer {
         Ok(_) => Enrolment::Done,
@@ -72,22 +81,22 @@ pub(super) async fn enrol(hub: &Hub, request: Request<Incoming>, source: Source)
     answer.unwrap_or_else(|status| respond(&status))
 }
 
-async fn enrolled(hub: &Hub, request: Request<Incoming>) -> Answer {
+async fn enrolled(hub: &Hub, request: Request<Incoming>, from: IpAddr) -> Answer {
     if request.method() != Method::POST {
         return Err(Status::new(Reason::MethodNotAllowed, "enrolment is a POST"));
     }
     let request: EnrolRequest = read(request).await?;
-    match enrol::enrol(hub, &request).await {
+    match enrol::enrol(hub, &request, from).await {
         Ok(enrolled) => json(StatusCode::OK, &enrolled),
-        Err(error) => Err(enrol_status(error)),
+        Err(error) => Err(enrol_status(error, from)),
     }
 }
 
-fn enrol_status(error: EnrolError) -> Status {
+fn enrol_status(error: EnrolError, from: IpAddr) -> Status {
     match error {
         EnrolError::Csr(_) => Status::new(Reason::BadRequest, error.to_string()),
         EnrolError::Join(JoinError::Refused(why)) => {
-            tracing::warn!(why, "join token refused");
+            tracing::warn!(why, %from, "join token refused");
             Status::new(Reason::Unauthorized, error.to_string())
         }
         EnrolError::Join(JoinError::Directory(error)) | EnrolError::Issue(error) => failed(error),
@@ -134,7 +143,9 @@ fn ttl(wish: Option<u64>, default: std::time::Duration, most: std::time::Duratio
 
 fn failed(error: DirectoryError) -> Status {
     match error {
-        DirectoryError::NameTaken(_) => Status::new(Reason::AlreadyExists, error.to_string()),
+        DirectoryError::NameTaken(_) | DirectoryError::TooManyTokens { .. } => {
+            Status::new(Reason::AlreadyExists, error.to_string())
+        }
         DirectoryError::Missing(_) => Status::new(Reason::NotFound, error.to_string()),
         DirectoryError::Store(_) | DirectoryError::Commit(_) | DirectoryError::Record { .. } => {
             tracing::error!(error = &error as &dyn std::error::Error, "store failed");

@@ -1,6 +1,8 @@
 //! The JSON of the hub's API: what `/api/v1` and `/enrol/v1` take and give. Field names are a contract: scripts read them.
 //! Knows neither HTTP nor the store. Requests refuse unknown fields; answers allow them, so that an older client can read a newer hub.
 
+mod join;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -9,8 +11,11 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use zeroize::Zeroize;
 
+use crate::access::Cidr;
+pub use join::{JoinTokenCreate, JoinTokenList, JoinTokenView, JoinUse};
+
 /// `POST /api/v1/clusters`: announces a cluster and asks for its join token.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterCreate {
     /// Unique name, a DNS label.
@@ -21,9 +26,15 @@ pub struct ClusterCreate {
     /// How long the join token is valid, in seconds; absent = the hub's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
+    /// How many keys may use the join token; absent = one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<u32>,
+    /// Whence the join token may be used; empty = from anywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Cidr>,
 }
 
-/// The answer to [`ClusterCreate`]; the only time the token is shown.
+/// The answer to [`ClusterCreate`] and to [`JoinTokenCreate`]; the only time the token is shown.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterCreated {
@@ -34,8 +45,14 @@ pub struct ClusterCreated {
     /// Labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// One-use join token, `rsj_…`.
+    /// Join token, `rsj_…`.
     pub token: SecretText,
+    /// The token's public id: what `cluster token revoke` takes. Empty from an older hub.
+    #[serde(default)]
+    pub token_id: String,
+    /// How many keys may use the token.
+    #[serde(default = "one")]
+    pub token_max_uses: u32,
     /// When the token ends.
     #[serde(with = "time::serde::rfc3339")]
     pub token_expires: OffsetDateTime,
@@ -43,6 +60,10 @@ pub struct ClusterCreated {
     pub hub: String,
     /// Pin of the hub's CA, `sha256:<hex of its SPKI>`.
     pub hub_ca_pin: String,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// Where a cluster stands in its life.
@@ -312,6 +333,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!((created.hub_ca_pin.as_str(), created.token.expose()), ("sha256:00", "rsj_x"));
+        assert_eq!((created.token_id.as_str(), created.token_max_uses), ("", 1), "an older hub says neither");
         let view = json!({"id": "i", "user": "u", "groups": [], "admin": true,
             "created": "2026-11-22T20:00:00Z", "expires": "2026-11-22T21:00:00Z", "token": "rst_x"});
         let token: TokenCreated = serde_json::from_value(view.clone()).unwrap();

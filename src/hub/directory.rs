@@ -2,6 +2,7 @@
 //! answers for it: no request waits for the disk.
 
 mod join;
+mod join_tokens;
 mod records;
 mod tokens;
 
@@ -12,14 +13,16 @@ use std::{
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 pub(super) use self::{
-    join::JoinError,
+    join::{JoinError, Joining},
+    join_tokens::JoinWish,
     records::{CertificateRecord, Cluster, HubToken, JoinRecord, Use},
 };
 use crate::{
-    identity::{ClusterUid, Token, TokenId, TokenKind},
+    defaults,
+    identity::{ClusterUid, Token, TokenId},
     store::{CommitError, Expect, Op, Store, StoreError},
 };
 
@@ -43,6 +46,15 @@ pub enum DirectoryError {
     /// The name is taken.
     #[error("a cluster named {0:?} exists")]
     NameTaken(String),
+    /// So many are open already.
+    #[error(
+        "cluster {name:?} has {} open join tokens already; revoke one with `roadstead cluster token revoke`",
+        defaults::JOIN_TOKENS
+    )]
+    TooManyTokens {
+        /// The cluster.
+        name: String,
+    },
     /// Nothing of that name or id.
     #[error("{0} does not exist")]
     Missing(String),
@@ -129,13 +141,11 @@ impl Directory {
         &self,
         name: String,
         labels: BTreeMap<String, String>,
-        join_ttl: Duration,
+        wish: JoinWish,
         now: OffsetDateTime,
-    ) -> Result<(Arc<Cluster>, Token, OffsetDateTime), DirectoryError> {
+    ) -> Result<(Arc<Cluster>, Token, JoinRecord), DirectoryError> {
         let cluster = Cluster { uid: ClusterUid::generate(now), name: name.into(), labels, created: now };
-        let token = Token::generate(TokenKind::Join);
-        let expires = now + join_ttl;
-        let join = JoinRecord { hash: token.hash(), cluster: cluster.uid.clone(), expires, used: None };
+        let (token, join) = wish.token_for(&cluster.uid, now);
         let ops = vec![
             put(format!("names/{}", cluster.name), &cluster.uid, Expect::Absent),
             put(format!("clusters/{}", cluster.uid), &cluster, Expect::Absent),
@@ -148,7 +158,7 @@ impl Directory {
         }
         let cluster = Arc::new(cluster);
         self.write().insert(cluster.clone());
-        Ok((cluster, token, expires))
+        Ok((cluster, token, join))
     }
 
     /// Removes a cluster; its agent is refused from now on, and its join tokens are dead.

@@ -3,6 +3,8 @@
 
 mod limit;
 
+use std::net::IpAddr;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use time::OffsetDateTime;
 
@@ -10,7 +12,7 @@ pub(super) use self::limit::{Attempts, Source};
 use super::{
     Hub,
     api_types::{EnrolRequest, EnrolResponse},
-    directory::{CertificateRecord, DirectoryError, JoinError},
+    directory::{CertificateRecord, DirectoryError, JoinError, Joining},
 };
 use crate::identity::{AgentRequest, Issued, Serial, Token, TokenKind, VerifiedCsr};
 
@@ -29,7 +31,7 @@ pub(super) enum EnrolError {
 ///
 /// # Errors
 /// See [`EnrolError`]; every fault of the token has the same text.
-pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest) -> Result<EnrolResponse, EnrolError> {
+pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest, from: IpAddr) -> Result<EnrolResponse, EnrolError> {
     let der = BASE64_STANDARD.decode(&request.csr).map_err(|_| EnrolError::Csr("not base64".to_owned()))?;
     let csr = VerifiedCsr::parse(&der).map_err(|error| EnrolError::Csr(error.to_string()))?;
     let token = Token::parse(TokenKind::Join, request.token.expose())
@@ -37,33 +39,27 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest) -> Result<EnrolResp
     let now = OffsetDateTime::now_utc();
     let serial = Serial::random();
     let mut issued: Option<Issued> = None;
-    let cluster = hub
-        .directory
-        .join(
-            &token,
-            csr.spki_sha256(),
-            |cluster| {
-                let ttl = hub.certificate_life.into();
-                let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
-                let signed = hub
-                    .pki
-                    .agents()
-                    .issue_agent(&request)
-                    .map_err(|error| DirectoryError::Missing(format!("a usable agents' CA ({error})")))?;
-                let record = CertificateRecord {
-                    serial,
-                    cluster: cluster.uid.clone(),
-                    spki: signed.spki_sha256,
-                    not_after: signed.not_after,
-                };
-                issued = Some(signed);
-                Ok(record)
-            },
-            now,
-        )
-        .await?;
+    let joining = Joining { token: &token, spki: csr.spki_sha256(), from, now };
+    let joined = hub.directory.join(&joining, |cluster| {
+        let ttl = hub.certificate_life.into();
+        let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
+        let signed = hub
+            .pki
+            .agents()
+            .issue_agent(&request)
+            .map_err(|error| DirectoryError::Missing(format!("a usable agents' CA ({error})")))?;
+        let record = CertificateRecord {
+            serial,
+            cluster: cluster.uid.clone(),
+            spki: signed.spki_sha256,
+            not_after: signed.not_after,
+        };
+        issued = Some(signed);
+        Ok(record)
+    });
+    let cluster = joined.await?;
     let issued = issued.ok_or_else(|| EnrolError::Issue(DirectoryError::Missing("a certificate".to_owned())))?;
-    tracing::info!(cluster = &*cluster.name, %serial, token = %token.id(), "agent enrolled");
+    tracing::info!(cluster = &*cluster.name, %serial, token = %token.id(), %from, "agent enrolled");
     Ok(EnrolResponse {
         uid: cluster.uid.to_string(),
         name: cluster.name.to_string(),

@@ -5,7 +5,7 @@ mod framing;
 mod last_words;
 mod strict;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::{
@@ -30,7 +30,6 @@ use self::{
 };
 use super::{
     Hub, api,
-    enrol::Source,
     proxy::{Caller, ProxyBody, proxy, respond},
 };
 use crate::{
@@ -51,7 +50,7 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls:
         };
         match accepted {
             Ok((tcp, peer)) => {
-                hub.tasks.spawn(connection(hub.clone(), entrance.clone(), tcp, Source::from(peer.ip())));
+                hub.tasks.spawn(connection(hub.clone(), entrance.clone(), tcp, peer.ip()));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: connections that end will free some.
@@ -62,19 +61,19 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<rustls:
     }
 }
 
-async fn connection(hub: Arc<Hub>, entrance: Entrance, tcp: TcpStream, source: Source) {
+async fn connection(hub: Arc<Hub>, entrance: Entrance, tcp: TcpStream, from: IpAddr) {
     let _ = tcp.set_nodelay(true);
     let Some(tls) = entrance.pass(tcp).await else { return };
     let (_, state) = tls.get_ref();
     let sni = state.server_name().map(str::to_owned);
     if state.alpn_protocol() == Some(b"h2") {
-        serve_h2(hub, tls, sni, source).await;
+        serve_h2(hub, tls, sni, from).await;
     } else {
-        serve_h1(hub, tls, sni, source).await;
+        serve_h1(hub, tls, sni, from).await;
     }
 }
 
-async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>, source: Source) {
+async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>, from: IpAddr) {
     let verdict = Verdict::default();
     let io = TokioIo::new(Strict::new(tls, sni, verdict.clone()));
     let draining = hub.draining.clone();
@@ -83,7 +82,7 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>,
         async move {
             let response = match verdict {
                 Some(violation) => refuse(&hub, violation),
-                None => route(&hub, request, source).await,
+                None => route(&hub, request, from).await,
             };
             Ok::<_, Infallible>(response)
         }
@@ -104,7 +103,7 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>,
     trace_end(connection.await);
 }
 
-async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>, source: Source) {
+async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>, from: IpAddr) {
     let draining = hub.draining.clone();
     let farewell = Arc::new(Farewell::default());
     let tls = BufWriter::with_capacity(defaults::H2_WRITE, tls);
@@ -114,7 +113,7 @@ async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>,
         async move {
             let response = match check_h2(&request, sni.as_deref()) {
                 Err(violation) => refuse(&hub, violation),
-                Ok(()) => route(&hub, request, source).await,
+                Ok(()) => route(&hub, request, from).await,
             };
             Ok::<_, Infallible>(response.map(|body| body.on(open)))
         }
@@ -171,17 +170,17 @@ fn refuse(hub: &Hub, violation: Violation) -> Response<ProxyBody> {
     response
 }
 
-async fn route(hub: &Arc<Hub>, request: Request<Incoming>, source: Source) -> Response<ProxyBody> {
+async fn route(hub: &Arc<Hub>, request: Request<Incoming>, from: IpAddr) -> Response<ProxyBody> {
     let upgrade = request.headers().contains_key(header::UPGRADE);
-    let response = answer(hub, request, source).await;
+    let response = answer(hub, request, from).await;
     if upgrade { closing(response) } else { response }
 }
 
-async fn answer(hub: &Arc<Hub>, request: Request<Incoming>, source: Source) -> Response<ProxyBody> {
+async fn answer(hub: &Arc<Hub>, request: Request<Incoming>, from: IpAddr) -> Response<ProxyBody> {
     let path = request.uri().path();
     if path == "/enrol/v1" {
         // Boxed, as everything that is rare: each request would carry its size.
-        return Box::pin(api::enrol(hub, request, source)).await;
+        return Box::pin(api::enrol(hub, request, from)).await;
     }
     match authenticate(hub, request.headers()) {
         Err(status) => respond(&status),
@@ -227,7 +226,7 @@ mod tests {
     #[test]
     fn a_request_carries_nothing_that_is_rare() {
         let bytes =
-            size(|(hub, request, source): (&'static Arc<Hub>, Request<Incoming>, Source)| route(hub, request, source));
+            size(|(hub, request, from): (&'static Arc<Hub>, Request<Incoming>, IpAddr)| route(hub, request, from));
         assert!(bytes <= 3 << 10, "{bytes} bytes");
     }
 }

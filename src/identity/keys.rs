@@ -88,6 +88,12 @@ impl KeyPair {
     }
 }
 
+impl Clone for KeyPair {
+    fn clone(&self) -> Self {
+        Self::from_pkcs8_der(&self.pkcs8).expect("a key that parsed once parses again")
+    }
+}
+
 impl fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyPair({}, ***)", self.spki_sha256())

@@ -167,7 +167,7 @@ pub(crate) type Sender = hyper::client::conn::http1::SendRequest<http_body_util:
 
 /// Announces a cluster.
 pub(crate) async fn add_cluster(sender: &mut Sender, client: &HubClient, name: &str) -> Result<ClusterCreated> {
-    let wish = ClusterCreate { name: name.to_owned(), labels: Default::default(), ttl_seconds: None };
+    let wish = ClusterCreate { name: name.to_owned(), ..ClusterCreate::default() };
     post(sender, client, "/api/v1/clusters", &wish).await
 }
 

@@ -3,13 +3,12 @@
 use http::StatusCode;
 use time::OffsetDateTime;
 
-use super::{Answer, failed, json, ttl};
+use super::{Answer, failed, join_tokens, json};
 use crate::{
     access::{Principal, check_label, is_dns_label},
-    defaults,
     hub::{
         Hub,
-        api_types::{ClusterCreate, ClusterCreated, ClusterState, ClusterView},
+        api_types::{ClusterCreate, ClusterState, ClusterView, JoinTokenCreate},
         directory::Cluster,
     },
     k8s::{Reason, Status},
@@ -66,21 +65,12 @@ pub(super) async fn add(hub: &Hub, caller: &Principal, wish: ClusterCreate) -> A
     for (key, value) in &wish.labels {
         check_label(key, value).map_err(|error| invalid(error.to_string()))?;
     }
-    let ttl = ttl(wish.ttl_seconds, defaults::JOIN_TOKEN, defaults::MAX_JOIN_TOKEN)?;
-    let now = OffsetDateTime::now_utc();
-    let added = hub.directory.add_cluster(wish.name, wish.labels, ttl, now).await;
-    let (cluster, token, token_expires) = added.map_err(failed)?;
-    tracing::info!(cluster = &*cluster.name, uid = %cluster.uid, by = %caller.subject, "cluster added");
-    let created = ClusterCreated {
-        name: cluster.name.to_string(),
-        uid: cluster.uid.to_string(),
-        labels: cluster.labels.clone(),
-        token: token.reveal().expose().to_owned().into(),
-        token_expires,
-        hub: hub.public_url.to_string(),
-        hub_ca_pin: hub.pki.hub().pin().to_string(),
-    };
-    json(StatusCode::CREATED, &created)
+    let ClusterCreate { name, labels, ttl_seconds, max_uses, sources } = wish;
+    let token = join_tokens::meant(caller, JoinTokenCreate { ttl_seconds, max_uses, sources })?;
+    let added = hub.directory.add_cluster(name, labels, token, OffsetDateTime::now_utc()).await;
+    let (cluster, token, record) = added.map_err(failed)?;
+    tracing::info!(cluster = &*cluster.name, uid = %cluster.uid, token = %token.id(), by = %caller.subject, "cluster added");
+    json(StatusCode::CREATED, &join_tokens::created(hub, &cluster, &token, &record))
 }
 
 pub(super) async fn remove(hub: &Hub, caller: &Principal, name: &str) -> Answer {

@@ -1,13 +1,13 @@
 //! The records that the store keeps, as JSON. A field that is added needs a default; none is ever renamed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, serde::rfc3339};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{ClusterRef, TokenRecord},
+    access::{Cidr, ClusterRef, TokenRecord},
     identity::{ClusterUid, SecretHash, Serial, SpkiSha256, TokenId},
 };
 
@@ -60,8 +60,39 @@ pub(crate) struct JoinRecord {
     /// From then on it is dead, unless it was used before.
     #[serde(with = "rfc3339")]
     pub expires: OffsetDateTime,
-    /// By whom it was used.
+    /// Its first use.
     pub used: Option<Use>,
+    /// Those by other keys that followed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Use>,
+    /// How many keys may use it.
+    #[serde(default = "one")]
+    pub max_uses: u32,
+    /// Whence; empty = from anywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Cidr>,
+    /// When it was made; older records do not say.
+    #[serde(default, with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub created: Option<OffsetDateTime>,
+    /// Who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl JoinRecord {
+    /// Who used it, the first before the others.
+    pub(crate) fn uses(&self) -> impl Iterator<Item = &Use> {
+        self.used.iter().chain(&self.more)
+    }
+
+    /// Whether another key may still use it.
+    pub(crate) fn is_open(&self, now: OffsetDateTime) -> bool {
+        now < self.expires && self.uses().count() < usize::try_from(self.max_uses).unwrap_or(usize::MAX)
+    }
 }
 
 /// One use of a join token.
@@ -72,6 +103,9 @@ pub(crate) struct Use {
     /// When.
     #[serde(with = "rfc3339")]
     pub at: OffsetDateTime,
+    /// Whence; older records do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
 }
 
 /// A certificate that an agent got.
