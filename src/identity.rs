@@ -10,6 +10,7 @@ mod hub_url;
 pub mod keys;
 pub mod public_key;
 mod random;
+pub mod seal;
 pub mod secret;
 pub mod serial;
 pub mod spiffe;

@@ -7,6 +7,7 @@
 mod feed;
 mod file;
 mod lease;
+mod rewrite;
 mod writer;
 
 use std::{
@@ -97,6 +98,17 @@ impl Embedded {
         inner.tasks.spawn(lease::end_expired(inner.clone()));
         let stop = inner.stop.clone().drop_guard();
         Ok(Self { inner, _stop: stop })
+    }
+
+    /// Writes the file in `path` anew, with all that it holds and nothing that was overwritten or removed: the engine leaves that where it
+    /// was until its place is needed. Nobody may have the file open. A crash leaves the old file or the new one.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the old file is there then.
+    pub async fn rewrite(path: &Path) -> Result<(), OpenError> {
+        let path = path.to_owned();
+        let done = tokio::task::spawn_blocking(move || rewrite::rewrite(&path)).await;
+        done.map_err(|panic| OpenError::Damaged(panic.into()))?
     }
 
     /// Closes the file once everything that was accepted is written. Operations and watches fail with [`StoreError::Closed`] from now on.

@@ -26,9 +26,9 @@ const SCHEMA: u64 = 1;
 const CACHE: usize = 4 * 1024 * 1024;
 
 /// Numbers about the file: `schema`, `revision` (of the newest commit), `run` (how often it was opened).
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Key to (revision, lease or 0, value).
-const DATA: TableDefinition<'_, &[u8], (u64, u64, &[u8])> = TableDefinition::new("data");
+pub(super) const DATA: TableDefinition<'_, &[u8], (u64, u64, &[u8])> = TableDefinition::new("data");
 
 pub(super) type Data<'txn> = Table<'txn, &'static [u8], (u64, u64, &'static [u8])>;
 
@@ -141,7 +141,7 @@ impl File {
 }
 
 /// Opens the engine, or makes its file.
-fn database(path: &Path) -> Result<Database, OpenError> {
+pub(super) fn database(path: &Path) -> Result<Database, OpenError> {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
     builder.create(path).map_err(open_error)

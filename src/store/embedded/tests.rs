@@ -286,3 +286,26 @@ async fn check_kept(path: &Path, round: usize, acknowledged: Vec<u32>) {
     assert_eq!(twin.value, last.to_string(), "half a commit was kept");
     store.close().await;
 }
+
+#[tokio::test]
+async fn a_file_written_anew_has_every_entry_with_its_revision_and_nothing_that_was_overwritten() {
+    let (store, directory) = fresh().await;
+    let path = directory.path().join("store.redb");
+    let secret = "a secret that is overwritten".repeat(20);
+    for value in [&*secret, "sealed"] {
+        let put = |at: usize| Op::put(format!("key/{at}"), value.to_owned(), Expect::Any);
+        store.commit((0..100).map(put).collect()).await.unwrap();
+    }
+    let before = store.list(b"").await.unwrap();
+    store.close().await;
+    let contains = || String::from_utf8_lossy(&std::fs::read(&path).unwrap()).contains(&secret);
+    assert!(contains(), "nothing to do: the test shows nothing");
+    std::fs::write(path.with_extension("rewrite"), "of a crash").unwrap();
+    Embedded::rewrite(&path).await.unwrap();
+    assert!(!contains());
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!path.with_extension("rewrite").exists());
+    let store = Embedded::open(&path).await.unwrap();
+    assert_eq!(store.list(b"").await.unwrap(), before);
+    assert!(matches!(Embedded::rewrite(&path).await, Err(OpenError::InUse)));
+}
