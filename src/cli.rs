@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser};
 
 mod agent;
 mod args;
+mod backup;
 mod client;
 mod client_config;
 mod cluster;
@@ -33,7 +34,7 @@ pub use args::Cli;
 pub use failure::{Code, Failure};
 pub use logging::LogFormat;
 
-use args::{ClusterCommand, Command, JoinTokenCommand, TokenCommand};
+use args::{ClusterCommand, Command, HubCommand, JoinTokenCommand, TokenCommand};
 
 /// Runs the command line of this process. Usage errors exit 2, everything else as [`Code`] says; a failure is printed here, once.
 pub fn main() -> ExitCode {
@@ -65,7 +66,12 @@ pub(crate) struct Context<'a> {
 
 fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
     match cli.command {
-        Command::Hub(args) => hub::run(args, context),
+        Command::Hub(call) => match call.command {
+            None => hub::run(call.run, context),
+            Some(HubCommand::Backup(args)) => backup::backup(&args, context),
+            Some(HubCommand::Restore(args)) => backup::restore(args, context),
+            Some(HubCommand::RestoreAcknowledge(args)) => backup::acknowledge(&args, context),
+        },
         Command::Agent(args) => agent::run(args, context),
         Command::Cluster(ClusterCommand::Add(args)) => cluster::add(&args, context),
         Command::Cluster(ClusterCommand::List(args)) => cluster::list(&args, context),

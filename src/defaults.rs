@@ -235,6 +235,13 @@ pub const API_BODY: usize = 64 << 10;
 /// A request of the hub's own API must be whole within this.
 pub const API_REQUEST: Duration = Duration::from_secs(10);
 
+/// Largest store that is backed up over the API, bytes of keys and values: it is in memory twice. 10,000 clusters with a month of
+/// certificates of a day are some 100 MiB.
+pub const BACKUP: usize = 256 << 20;
+
+/// Largest file of a passphrase, bytes. What is larger was not meant to be one.
+pub const PASSPHRASE: usize = 4 << 10;
+
 /// How often the grants file is looked at.
 pub const GRANTS_POLL: Duration = Duration::from_secs(2);
 

@@ -3,6 +3,7 @@
 mod admin;
 mod api;
 pub mod api_types;
+mod backup;
 mod directory;
 mod enrol;
 mod gateway;
@@ -10,7 +11,10 @@ mod links;
 mod metrics;
 mod pki;
 mod proxy;
+mod restore;
+mod restored;
 mod said;
+mod sealed;
 mod serve;
 mod session;
 mod settings;
@@ -20,10 +24,14 @@ use std::sync::{Arc, RwLock};
 use time::OffsetDateTime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{directory::Directory, enrol::Attempts, links::Links, metrics::Metrics, pki::Pki};
+use self::{
+    backup::Keeper, directory::Directory, enrol::Attempts, links::Links, metrics::Metrics, pki::Pki, restored::Restored,
+};
 pub use self::{
     directory::DirectoryError,
     pki::PkiError,
+    restore::{RestoreError, RestoreReport, RestoreSettings, restore},
+    sealed::SealedError,
     serve::{RunError, run},
     settings::{CertificateLife, CertificateLifeError, Settings},
 };
@@ -34,6 +42,10 @@ struct Hub {
     public_url: HubUrl,
     started: OffsetDateTime,
     directory: Directory,
+    /// Whether its state came from a backup.
+    restored: Restored,
+    /// Makes backups.
+    keeper: Keeper,
     grants: RwLock<Arc<Grants>>,
     links: Links,
     pki: Pki,

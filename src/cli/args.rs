@@ -7,8 +7,10 @@ use clap_complete::Shell;
 
 use super::output::Format;
 
+mod hub;
 mod join;
 
+pub(super) use hub::{BackupArgs, HubCall, HubCommand, RestoreArgs};
 pub(super) use join::{
     ClusterRekeyArgs, JoinArgs, JoinTokenCommand, JoinTokenCreateArgs, JoinTokenRevokeArgs, ManifestArgs,
 };
@@ -28,8 +30,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run the hub
-    Hub(HubArgs),
+    /// Run the hub; or back it up and restore it
+    Hub(Box<HubCall>),
     /// Run the agent of one cluster
     Agent(AgentArgs),
     /// Manage clusters
@@ -74,7 +76,13 @@ pub(super) struct HubArgs {
     /// Life of the certificates of agents, 1m to 30d [env: ROADSTEAD_AGENT_CERT_TTL] [default: 24h]
     #[arg(long, value_name = "DURATION")]
     pub(super) agent_cert_ttl: Option<String>,
-    /// Configuration file (YAML: data, listen, adminListen, publicUrl, grants, agentCertTtl, logFormat)
+    /// File of the passphrase that seals the private keys in the store [env: ROADSTEAD_SEAL_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub(super) seal_key: Option<String>,
+    /// File of the passphrase before, to change it: start once with both [env: ROADSTEAD_SEAL_KEY_OLD]
+    #[arg(long, value_name = "FILE")]
+    pub(super) seal_key_old: Option<String>,
+    /// Configuration file (YAML: data, listen, adminListen, publicUrl, grants, agentCertTtl, sealKey, sealKeyOld, logFormat)
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Log lines as text or json [env: ROADSTEAD_LOG_FORMAT] [default: text]

@@ -69,6 +69,11 @@ impl Client {
         parse(&self.exchange(Method::POST, path, body.into()).await?)
     }
 
+    /// Asks for bytes that are no JSON.
+    pub(super) async fn bytes(&self, path: &str) -> Result<Bytes, Failure> {
+        self.exchange(Method::POST, path, Bytes::new()).await
+    }
+
     /// Deletes; whatever the answer says beyond success is not needed.
     pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
         self.exchange(Method::DELETE, path, Bytes::new()).await.map(drop)
@@ -187,7 +192,16 @@ pub(super) fn block_on<T>(
     settings: &ClientSettings,
     ask: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let client = Client::new(settings, Limits::default())?;
+    block_on_within(settings, Limits::default(), ask)
+}
+
+/// The same with limits of its own.
+pub(super) fn block_on_within<T>(
+    settings: &ClientSettings,
+    limits: Limits,
+    ask: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let client = Client::new(settings, limits)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

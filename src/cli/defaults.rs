@@ -20,6 +20,12 @@ pub(super) const ANSWER: Duration = Duration::from_secs(30);
 /// Largest answer that is read, in bytes: a list of 10,000 clusters is some 5 MB.
 pub(super) const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
+/// Time for a backup: the hub reads and seals its whole store first.
+pub(super) const BACKUP_ANSWER: Duration = Duration::from_secs(600);
+
+/// Largest backup that is taken, in bytes: the hub's own limit and its seals.
+pub(super) const MAX_BACKUP: usize = 2 * crate::defaults::BACKUP;
+
 /// Largest configuration, token or kubeconfig file that is read, in bytes. A kubeconfig of 10,000 clusters is some 25 MB.
 pub(super) const MAX_FILE: u64 = 64 * 1024 * 1024;
 

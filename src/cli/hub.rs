@@ -23,6 +23,8 @@ struct HubFile {
     public_url: Option<String>,
     grants: Option<String>,
     agent_cert_ttl: Option<String>,
+    seal_key: Option<String>,
+    seal_key_old: Option<String>,
     log_format: Option<String>,
 }
 
@@ -46,6 +48,9 @@ fn settings(args: HubArgs, context: &Context<'_>) -> Result<(hub::Settings, LogF
     let life =
         place("--agent-cert-ttl", args.agent_cert_ttl, "ROADSTEAD_AGENT_CERT_TTL", "agentCertTtl", file.agent_cert_ttl);
     let life = layers.given(life);
+    let seal = layers.given(place("--seal-key", args.seal_key, "ROADSTEAD_SEAL_KEY", "sealKey", file.seal_key));
+    let old = place("--seal-key-old", args.seal_key_old, "ROADSTEAD_SEAL_KEY_OLD", "sealKeyOld", file.seal_key_old);
+    let old = layers.given(old);
     let format = place("--log-format", args.log_format, "ROADSTEAD_LOG_FORMAT", "logFormat", file.log_format);
     let format = layers.given(format);
 
@@ -55,6 +60,12 @@ fn settings(args: HubArgs, context: &Context<'_>) -> Result<(hub::Settings, LogF
     let public_url = layers.parse(url);
     let grants = layers.parse(grants);
     let agent_certificate_life = layers.parse_by(life, certificate_life).unwrap_or_default();
+    if let (None, Some(old)) = (&seal, &old) {
+        layers
+            .faults
+            .push(format!("{}: the passphrase before needs the new one beside it: --seal-key FILE", old.place));
+    }
+    let (seal_key, seal_key_old) = (layers.parse(seal), layers.parse(old));
     let log_format = layers.parse(format).unwrap_or_default();
     let settings = data.zip(listen).zip(admin_listen).map(|((data, listen), admin_listen)| hub::Settings {
         grants: grants.unwrap_or_else(|| data.join("grants.yaml")),
@@ -63,6 +74,8 @@ fn settings(args: HubArgs, context: &Context<'_>) -> Result<(hub::Settings, LogF
         admin_listen,
         public_url,
         agent_certificate_life,
+        seal_key,
+        seal_key_old,
     });
     layers.finish(settings.map(|settings| (settings, log_format)))
 }
@@ -94,6 +107,8 @@ mod tests {
             public_url: None,
             grants: "/d/grants.yaml".into(),
             agent_certificate_life: CertificateLife::default(),
+            seal_key: None,
+            seal_key_old: None,
         };
         assert_eq!(found, (expected, LogFormat::Text));
     }
@@ -108,6 +123,15 @@ mod tests {
         let (found, format) = read(args, &env).unwrap();
         assert_eq!((found.data, found.listen.port(), found.grants), ("/flag".into(), 2, "/g".into()));
         assert_eq!(format, LogFormat::Json);
+    }
+
+    #[test]
+    fn a_passphrase_is_named_by_its_file_and_the_one_before_only_beside_it() {
+        let env = [("ROADSTEAD_DATA", "/d"), ("ROADSTEAD_SEAL_KEY", "/new"), ("ROADSTEAD_SEAL_KEY_OLD", "/old")];
+        let (found, _) = read(HubArgs::default(), &env).unwrap();
+        assert_eq!((found.seal_key, found.seal_key_old), (Some("/new".into()), Some("/old".into())));
+        let alone = HubArgs { data: Some("/d".into()), seal_key_old: Some("/old".into()), ..HubArgs::default() };
+        assert!(read(alone, &[]).unwrap_err().to_string().contains("--seal-key-old: "));
     }
 
     #[test]

@@ -23,7 +23,16 @@ pub(super) fn status(args: &PlainArgs, context: &mut Context<'_>) -> Result<(), 
         ("version", format!("{}, up for {up}", status.version)),
         ("clusters", format!("{} connected of {}", status.clusters.connected, status.clusters.total)),
     ];
-    output::pairs(context, &pairs)
+    output::pairs(context, &pairs)?;
+    if let Some(restored) = status.restored {
+        let (made, ago) = (restored.backup_made, rough(OffsetDateTime::now_utc() - restored.restored_at));
+        let text = format!(
+            "warning: this hub was restored {ago} ago from a backup of {made}: what was removed or revoked after it is valid again; when \
+             that is done again: roadstead hub restore-acknowledge"
+        );
+        output::hint(context, &text);
+    }
+    Ok(())
 }
 
 pub(super) fn version(args: &OutputArgs, context: &mut Context<'_>) -> Result<(), Failure> {

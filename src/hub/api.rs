@@ -1,5 +1,6 @@
 //! The hub's own API: clusters, tokens, status. Errors are Kubernetes `Status` documents, as everywhere.
 
+mod backup;
 mod clusters;
 mod join_tokens;
 mod tokens;
@@ -53,7 +54,9 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
         (&Method::GET, ["tokens"]) => tokens::list(hub, admin(caller)?),
         (&Method::POST, ["tokens"]) => tokens::create(hub, admin(caller)?, read(request).await?).await,
         (&Method::DELETE, ["tokens", id]) => tokens::revoke(hub, admin(caller)?, id).await,
-        (_, ["whoami" | "status" | "clusters" | "tokens", ..]) => {
+        (&Method::POST, ["backup"]) => backup::make(hub, admin(caller)?).await,
+        (&Method::POST, ["restore", "acknowledge"]) => backup::acknowledge(hub, admin(caller)?).await,
+        (_, ["whoami" | "status" | "clusters" | "tokens" | "backup", ..] | ["restore", "acknowledge"]) => {
             Err(Status::new(Reason::MethodNotAllowed, format!("{} is not allowed on /api/v1/{path}", request.method())))
         }
         _ => Err(Status::new(Reason::NotFound, format!("/api/v1/{path} does not exist"))),
@@ -129,6 +132,7 @@ fn status(hub: &Hub, caller: &Principal) -> HubStatus {
         hub: hub.public_url.to_string(),
         started: hub.started,
         clusters: ClusterCounts { total: clusters.len() as u64, connected: connected as u64 },
+        restored: hub.restored.last().filter(|restore| restore.acknowledged.is_none()).map(|restore| restore.view()),
     }
 }
 

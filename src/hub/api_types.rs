@@ -2,6 +2,7 @@
 //! Knows neither HTTP nor the store. Requests refuse unknown fields; answers allow them, so that an older client can read a newer hub.
 
 mod join;
+mod restored;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use zeroize::Zeroize;
 
 use crate::access::Cidr;
 pub use join::{JoinTokenCreate, JoinTokenList, JoinTokenView, JoinUse};
+pub use restored::RestoredView;
 
 /// `POST /api/v1/clusters`: announces a cluster and asks for its join token.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -199,6 +201,9 @@ pub struct HubStatus {
     pub started: OffsetDateTime,
     /// Counts of the clusters that the caller may see.
     pub clusters: ClusterCounts,
+    /// That this state came from a backup, until it is acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<RestoredView>,
 }
 
 /// How many clusters there are.

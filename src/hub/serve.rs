@@ -19,12 +19,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Hub, admin,
+    backup::Keeper,
     directory::{Directory, DirectoryError},
     enrol::Attempts,
     gateway,
     links::Links,
     metrics::Metrics,
     pki::{Pki, PkiError},
+    restored::Restored,
+    sealed::{self, SealedError},
     session,
     settings::{PublicName, Settings},
 };
@@ -35,10 +38,12 @@ use crate::{
         HubUrl,
         tls::{TlsError, agent_listener, https_server},
     },
-    store::{Embedded, OpenError, Store},
+    store::Store,
     transport::{BindError, Listener, RestartKeys, udp_socket},
     wire::{ALPN_LINK, CloseCode},
 };
+
+pub(super) use self::files::prepare;
 
 /// The hub cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +56,9 @@ pub enum RunError {
         /// Why not.
         source: io::Error,
     },
-    /// The store.
-    #[error("cannot open the store")]
-    Open(#[from] OpenError),
+    /// The store, or the key that seals it.
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
     /// What the store holds.
     #[error("cannot read the store")]
     Directory(#[from] DirectoryError),
@@ -94,8 +99,10 @@ pub async fn run(
     reload: tokio::sync::mpsc::Receiver<()>,
 ) -> Result<(), RunError> {
     let now = OffsetDateTime::now_utc();
-    files::prepare(&settings.data)?;
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(&settings.data.join("store.redb")).await?);
+    prepare(&settings.data).map_err(|source| RunError::File { path: settings.data.display().to_string(), source })?;
+    let (key, old) = (settings.seal_key.as_ref(), settings.seal_key_old.as_ref());
+    let store = sealed::open(&settings.data.join("store.redb"), key, old).await?;
+    let (keeper, store) = (Keeper::new(store.raw, store.keys, &settings.data), store.store);
     let (listener, udp) = listen_both(settings.listen).await?;
     let address = listener.local_addr().map_err(|source| RunError::Listen { address: settings.listen, source })?;
     let admin = listen(settings.admin_listen).await?;
@@ -106,11 +113,14 @@ pub async fn run(
     let links = Listener::on(udp, Arc::new(links), RestartKeys::from_secret(&pki.restart_secret))?;
     let https = https_server(pki.https.clone())?;
     let directory = Directory::load(store.clone()).await?;
+    let restored = Restored::load(store.clone()).await?;
     let known = grants::load(&settings.grants)?;
     let hub = Arc::new(Hub {
         public_url,
         started: now,
         directory,
+        restored,
+        keeper,
         grants: std::sync::RwLock::new(Arc::new(known)),
         links: Links::default(),
         pki,

@@ -26,6 +26,10 @@ pub struct Settings {
     pub grants: PathBuf,
     /// Life of the certificates of agents that are issued from now on.
     pub agent_certificate_life: CertificateLife,
+    /// File of the passphrase that seals private keys in the store; `None` = they are in the clear.
+    pub seal_key: Option<PathBuf>,
+    /// File of the passphrase before, while it is being changed.
+    pub seal_key_old: Option<PathBuf>,
 }
 
 /// A life of an agent's certificate: [`CertificateLife::SHORTEST`] to [`MAX_LEAF_LIFE`].

@@ -95,12 +95,48 @@ fn status_and_version_tell_both_sides() {
     let (ran, asked) = against("status", 200, answer.clone());
     assert_eq!(asked[0].line, "GET /api/v1/status");
     assert!(ran.out.contains("2 connected of 3") && ran.out.contains("9.9.9"), "{}", ran.out);
+    assert_eq!(ran.err, "");
     let (ran, _) = against("status -o json", 200, answer.clone());
     assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap(), answer);
+    let mut restored = answer;
+    restored["restored"] = json!({"backupMade": "2026-01-02T03:04:05Z", "restoredAt": "2026-01-03T03:04:05Z"});
+    let (ran, _) = against("status", 200, restored);
+    assert!(ran.err.contains("from a backup of 2026-01-02") && ran.err.contains("restore-acknowledge"), "{}", ran.err);
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(roadstead("version", &[]).out, format!("roadstead {version}\n"));
     let json: Value = serde_json::from_str(&roadstead("version -o json", &[]).out).unwrap();
     assert_eq!(json, json!({"version": version}));
+}
+
+#[test]
+fn a_backup_is_written_privately_and_whole_or_not_at_all() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hub.backup");
+    let line = format!("hub backup --to {}", path.display());
+    let (ran, asked) = against(&line, 200, json!("sealed"));
+    assert_eq!((ran.code, asked[0].line.as_str(), ran.out.as_str()), (0, "POST /api/v1/backup", ""), "{}", ran.err);
+    assert_eq!(std::fs::read(&path).unwrap(), b"\"sealed\"");
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    let (ran, _) = against(&line, 422, json!({"message": "start it with --seal-key FILE"}));
+    assert!(ran.code == 1 && ran.err.contains("--seal-key FILE"), "{}", ran.err);
+    assert_eq!(std::fs::read(&path).unwrap(), b"\"sealed\"");
+}
+
+#[test]
+fn a_restore_says_what_is_missing_or_refused_and_by_which_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = folder.path().join("none").display().to_string();
+    let rows = [
+        ("hub restore --from x".to_owned(), 2, "--seal-key FILE"),
+        ("hub restore --data d --seal-key k".to_owned(), 2, "--from"),
+        ("hub backup".to_owned(), 2, "--to"),
+        (format!("hub restore --data {none} --from {none} --seal-key {none}"), 1, "cannot read the passphrase"),
+    ];
+    for (line, code, said) in rows {
+        let ran = roadstead(&line, &[]);
+        assert!(ran.code == code && ran.err.contains(said), "{line}: {} {}", ran.code, ran.err);
+    }
 }
 
 #[test]

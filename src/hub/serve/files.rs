@@ -15,10 +15,9 @@ use super::{Hub, RunError};
 use crate::defaults;
 
 /// Makes the data directory, for its owner only.
-pub(super) fn prepare(data: &Path) -> Result<(), RunError> {
+pub(in crate::hub) fn prepare(data: &Path) -> io::Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
     made.and_then(|()| fs::set_permissions(data, fs::Permissions::from_mode(0o700)))
-        .map_err(|source| RunError::File { path: data.display().to_string(), source })
 }
 
 /// Writes what others need to find and trust this hub.
