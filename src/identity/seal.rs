@@ -147,7 +147,7 @@ pub fn seal(keys: &dyn KeyWrapper, purpose: &str, plain: &[u8]) -> Result<Vec<u8
 /// # Errors
 /// See [`SealError`].
 pub fn open(keys: &dyn KeyWrapper, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let (id, wrapped, mut rest) = parts(sealed)?;
+    let Parts { id, wrapped, chunks: mut rest } = Parts::of(sealed)?;
     if id != keys.key_id().as_bytes() {
         let found = String::from_utf8_lossy(id).chars().filter(|c| !c.is_control()).take(200).collect();
         return Err(SealError::OtherKey { found, given: keys.key_id().to_owned() });
@@ -182,20 +182,29 @@ fn header(id: &str, wrapped: &[u8]) -> Result<Vec<u8>, SealError> {
     Ok(header)
 }
 
-/// The id of the wrapping key, the wrapped data key, and the chunks.
-fn parts(sealed: &[u8]) -> Result<(&[u8], &[u8], &[u8]), SealError> {
-    let rest = sealed.strip_prefix(&MAGIC[..7]).ok_or(SealError::NotSealed)?;
-    let (version, rest) = rest.split_first().ok_or(SealError::Damaged)?;
-    if *version != MAGIC[7] {
-        return Err(SealError::Version(*version));
+/// What sealed bytes consist of.
+struct Parts<'a> {
+    /// Of the wrapping key.
+    id: &'a [u8],
+    wrapped: &'a [u8],
+    chunks: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(sealed: &'a [u8]) -> Result<Self, SealError> {
+        let rest = sealed.strip_prefix(&MAGIC[..7]).ok_or(SealError::NotSealed)?;
+        let (version, rest) = rest.split_first().ok_or(SealError::Damaged)?;
+        if *version != MAGIC[7] {
+            return Err(SealError::Version(*version));
+        }
+        let part = |bytes: &'a [u8]| {
+            let (length, rest) = bytes.split_first_chunk::<2>()?;
+            rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+        };
+        let (id, rest) = part(rest).ok_or(SealError::Damaged)?;
+        let (wrapped, chunks) = part(rest).ok_or(SealError::Damaged)?;
+        Ok(Self { id, wrapped, chunks })
     }
-    let part = |bytes| {
-        let (length, rest) = <[u8]>::split_first_chunk::<2>(bytes)?;
-        rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
-    };
-    let (id, rest) = part(rest).ok_or(SealError::Damaged)?;
-    let (wrapped, rest) = part(rest).ok_or(SealError::Damaged)?;
-    Ok((id, wrapped, rest))
 }
 
 fn nonce(number: u32, last: bool) -> Nonce {
