@@ -4,6 +4,7 @@ mod admin;
 mod enrol;
 mod exchange;
 mod link;
+mod metrics;
 mod redial;
 mod run;
 mod settings;

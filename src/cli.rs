@@ -21,6 +21,7 @@ mod layers;
 mod logging;
 mod manifest;
 mod output;
+mod roots;
 mod service;
 mod status;
 mod token;

@@ -239,6 +239,9 @@ pub const API_REQUEST: Duration = Duration::from_secs(10);
 /// certificates of a day are some 100 MiB.
 pub const BACKUP: usize = 256 << 20;
 
+/// Of each file of the operator's certificate for HTTPS so many bytes are read: a chain is some 10 KiB.
+pub const HTTPS_FILE: u64 = 1 << 20;
+
 /// Largest file of a passphrase, bytes. What is larger was not meant to be one.
 pub const PASSPHRASE: usize = 4 << 10;
 

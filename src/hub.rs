@@ -6,6 +6,7 @@ pub mod api_types;
 mod backup;
 mod directory;
 mod enrol;
+mod expiry;
 mod gateway;
 mod links;
 mod metrics;
@@ -33,9 +34,12 @@ pub use self::{
     restore::{RestoreError, RestoreReport, RestoreSettings, restore},
     sealed::SealedError,
     serve::{RunError, run},
-    settings::{CertificateLife, CertificateLifeError, Settings},
+    settings::{CertificateLife, CertificateLifeError, HttpsFiles, Settings},
 };
-use crate::{access::Grants, identity::HubUrl};
+use crate::{
+    access::Grants,
+    identity::{HubUrl, tls::HttpsSlots},
+};
 
 /// One hub and everything that its parts share.
 struct Hub {
@@ -49,6 +53,8 @@ struct Hub {
     grants: RwLock<Arc<Grants>>,
     links: Links,
     pki: Pki,
+    /// What is shown on HTTPS.
+    https: Arc<HttpsSlots>,
     /// Of the agents' certificates.
     certificate_life: CertificateLife,
     metrics: Metrics,

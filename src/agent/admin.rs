@@ -1,4 +1,4 @@
-//! The agent's health, plain HTTP.
+//! The agent's health and metrics, plain HTTP.
 
 use std::{
     convert::Infallible,
@@ -10,29 +10,31 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use super::run::RunError;
+use super::{metrics::Metrics, run::RunError};
 use crate::defaults;
 
 /// What the probes ask about.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     connected: AtomicBool,
+    pub(super) metrics: Metrics,
 }
 
 impl Health {
     pub(super) fn connected(&self, yes: bool) {
         self.connected.store(yes, Ordering::Relaxed);
+        self.metrics.connected.set(i64::from(yes));
     }
 }
 
-/// Serves `/healthz` and `/readyz`.
+/// Serves `/healthz`, `/readyz` and `/metrics`.
 pub(super) async fn serve_admin(address: SocketAddr, health: Arc<Health>) -> Result<(), RunError> {
     let listener = TcpListener::bind(address).await.map_err(|source| RunError::Admin { address, source })?;
     let tasks = TaskTracker::new();
@@ -58,11 +60,17 @@ pub(super) async fn serve_admin(address: SocketAddr, health: Arc<Health>) -> Res
 }
 
 fn answer(health: &Health, path: &str) -> Response<Full<Bytes>> {
+    if path == "/metrics" {
+        let mut response = Response::new(Full::new(Bytes::from(health.metrics.render())));
+        let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(openmetrics));
+        return response;
+    }
     let (code, text) = match path {
         "/healthz" => (StatusCode::OK, "ok\n"),
         "/readyz" if health.connected.load(Ordering::Relaxed) => (StatusCode::OK, "ok\n"),
         "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no link to the hub\n"),
-        _ => (StatusCode::NOT_FOUND, "try /healthz or /readyz\n"),
+        _ => (StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n"),
     };
     let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
     *response.status_mut() = code;

@@ -17,7 +17,10 @@ use tokio_rustls::TlsConnector;
 use super::{settings::Settings, state::Enrolled};
 use crate::{
     defaults,
-    identity::{HttpsVerifier, HubTrust, KeyPair, Secret, tls::https_client},
+    identity::{
+        HttpsVerifier, HubTrust, KeyPair, Secret,
+        tls::{ALPN_ENROL, https_client},
+    },
 };
 
 /// The largest answer, bytes.
@@ -79,7 +82,7 @@ pub(super) async fn enrol(settings: &Settings, token: &Secret, key: &KeyPair) ->
 
 async fn ask(settings: &Settings, token: &Secret, key: &KeyPair) -> Result<(StatusCode, Bytes), String> {
     let verifier = Arc::new(HttpsVerifier::new(HubTrust::Pins(settings.hub_ca_pins.clone())));
-    let tls = https_client(verifier, &[b"http/1.1"]).map_err(text)?;
+    let tls = https_client(verifier, &[ALPN_ENROL, b"http/1.1"]).map_err(text)?;
     let name = ServerName::try_from(settings.hub.host().to_owned()).map_err(text)?;
     let tcp = TcpStream::connect((settings.hub.host(), settings.hub.port())).await.map_err(text)?;
     let tls = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.map_err(text)?;

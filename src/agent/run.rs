@@ -137,6 +137,7 @@ impl Agent {
     /// Dials until a link is live.
     async fn connect(&self, identity: &Identity, redial: &mut Redial) -> Result<Live, RunError> {
         let enrolled = identity.enrolled.as_ref().ok_or(RunError::NoToken)?;
+        self.health.metrics.certificate(enrolled.not_after());
         let trust = HubTrust::Pins(self.settings.hub_ca_pins.clone());
         let verifier = Arc::new(HubVerifier::new(trust, enrolled.own.trust_domain.clone()));
         let tls = Arc::new(agent_client(verifier, enrolled.chain.clone(), &identity.key, ALPN_LINK)?);

@@ -76,13 +76,19 @@ pub(super) struct HubArgs {
     /// Life of the certificates of agents, 1m to 30d [env: ROADSTEAD_AGENT_CERT_TTL] [default: 24h]
     #[arg(long, value_name = "DURATION")]
     pub(super) agent_cert_ttl: Option<String>,
+    /// Certificate chain for HTTPS (PEM) from another CA, read again when it changes [env: ROADSTEAD_HTTPS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub(super) https_cert: Option<String>,
+    /// Private key of that certificate (PEM) [env: ROADSTEAD_HTTPS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub(super) https_key: Option<String>,
     /// File of the passphrase that seals the private keys in the store [env: ROADSTEAD_SEAL_KEY]
     #[arg(long, value_name = "FILE")]
     pub(super) seal_key: Option<String>,
     /// File of the passphrase before, to change it: start once with both [env: ROADSTEAD_SEAL_KEY_OLD]
     #[arg(long, value_name = "FILE")]
     pub(super) seal_key_old: Option<String>,
-    /// Configuration file (YAML: data, listen, adminListen, publicUrl, grants, agentCertTtl, sealKey, sealKeyOld, logFormat)
+    /// Configuration file (YAML: data, listen, adminListen, publicUrl, grants, agentCertTtl, httpsCert, httpsKey, sealKey, sealKeyOld, logFormat)
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Log lines as text or json [env: ROADSTEAD_LOG_FORMAT] [default: text]
@@ -134,7 +140,7 @@ pub(super) struct ClientArgs {
     /// URL of the hub [env: ROADSTEAD_HUB]
     #[arg(long, value_name = "URL")]
     pub(super) hub: Option<String>,
-    /// PEM file of the hub's CA [env: ROADSTEAD_HUB_CA]
+    /// PEM file of the hub's CA, or `system` for those of this system [env: ROADSTEAD_HUB_CA]
     #[arg(long, value_name = "FILE")]
     pub(super) hub_ca: Option<PathBuf>,
 }

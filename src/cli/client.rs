@@ -50,7 +50,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(settings: &ClientSettings, limits: Limits) -> Result<Self, Failure> {
-        let trust = HubTrust::from_pem(&settings.ca)
+        let trust = HubTrust::from_pem(&settings.ca.pem)
             .map_err(|error| Failure::because(Code::Usage, error, "the hub's CA cannot be used"))?;
         let tls = https_client(Arc::new(HttpsVerifier::new(trust)), &[b"http/1.1"])
             .map_err(|error| Failure::because(Code::Failed, error, "cannot prepare TLS"))?;

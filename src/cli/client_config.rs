@@ -9,7 +9,7 @@ use super::Context;
 use super::args::ClientArgs;
 use super::failure::{Code, Failure};
 use super::layers::{Given, Layers, Places, parse_file};
-use super::{files, output};
+use super::{files, output, roots};
 use crate::hub::api_types::ClientFile;
 use crate::identity::{HubUrl, Secret, Token, TokenKind};
 
@@ -26,12 +26,23 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct ClientSettings {
     pub(super) hub: HubUrl,
-    /// PEM of the hub's CA.
-    pub(super) ca: String,
+    pub(super) ca: Ca,
     pub(super) token: Secret,
     /// The configuration file, when there is one.
     pub(super) path: Option<PathBuf>,
 }
+
+/// Who is trusted to certify the hub.
+#[derive(Debug)]
+pub(super) struct Ca {
+    /// Certificates in PEM.
+    pub(super) pem: String,
+    /// They are those that every program of this system trusts.
+    pub(super) system: bool,
+}
+
+/// What stands in place of a CA for those of this system.
+const SYSTEM: &str = "system";
 
 /// A token and, when it is known, its end.
 pub(super) struct Credential {
@@ -82,18 +93,26 @@ pub(super) fn settings(args: &ClientArgs, context: &mut Context<'_>) -> Result<C
     layers.finish(settings.map(|((hub, ca), credential)| ClientSettings { hub, ca, token: credential.token, path }))
 }
 
-fn ca(args: &ClientArgs, context: &Context<'_>, found: &Found, shown: &str) -> Result<String, Failure> {
+fn ca(args: &ClientArgs, context: &Context<'_>, found: &Found, shown: &str) -> Result<Ca, Failure> {
+    let system = || Ok(Ca { pem: roots::system(context)?, system: true });
+    let given = |pem| Ca { pem, system: false };
     let from_env = || (context.env)("ROADSTEAD_HUB_CA").map(PathBuf::from);
     if let Some(path) = args.hub_ca.clone().or_else(from_env) {
-        return files::read(&path).map_err(|error| {
+        if path.as_os_str() == SYSTEM {
+            return system();
+        }
+        return files::read(&path).map(given).map_err(|error| {
             Failure::because(Code::Failed, error, format!("cannot read the hub's CA {}", path.display()))
         });
     }
-    found.file.ca_data.clone().ok_or_else(|| {
-        let how =
-            "the hub's CA is not set, and the system's are never used: use --hub-ca, ROADSTEAD_HUB_CA or `caData:` in";
-        Failure::new(Code::Usage, format!("{how} {shown}"))
-    })
+    match &found.file.ca_data {
+        Some(text) if text.trim() == SYSTEM => system(),
+        Some(text) => Ok(given(text.clone())),
+        None => {
+            let how = "the hub's CA is not set: use --hub-ca, ROADSTEAD_HUB_CA or `caData:` in";
+            Err(Failure::new(Code::Usage, format!("{how} {shown}; `system` there means this system's CAs")))
+        }
+    }
 }
 
 /// The token: variable, then variable of a file, then configuration. Its end is known only from the configuration that holds it.
@@ -166,7 +185,7 @@ mod tests {
         let none = ClientArgs::default();
         let found = read(&file, &[], &none).unwrap();
         assert_eq!(
-            (found.hub.authority(), found.ca.as_str(), found.token.expose()),
+            (found.hub.authority(), found.ca.pem.as_str(), found.token.expose()),
             ("a:1".into(), "PEM\n", token.expose())
         );
         let found = read(&file, &[("ROADSTEAD_HUB", "https://b:1"), ("ROADSTEAD_TOKEN", " jwt.a.b\n")], &none).unwrap();

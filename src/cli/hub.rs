@@ -23,6 +23,8 @@ struct HubFile {
     public_url: Option<String>,
     grants: Option<String>,
     agent_cert_ttl: Option<String>,
+    https_cert: Option<String>,
+    https_key: Option<String>,
     seal_key: Option<String>,
     seal_key_old: Option<String>,
     log_format: Option<String>,
@@ -48,6 +50,9 @@ fn settings(args: HubArgs, context: &Context<'_>) -> Result<(hub::Settings, LogF
     let life =
         place("--agent-cert-ttl", args.agent_cert_ttl, "ROADSTEAD_AGENT_CERT_TTL", "agentCertTtl", file.agent_cert_ttl);
     let life = layers.given(life);
+    let cert = place("--https-cert", args.https_cert, "ROADSTEAD_HTTPS_CERT", "httpsCert", file.https_cert);
+    let key = place("--https-key", args.https_key, "ROADSTEAD_HTTPS_KEY", "httpsKey", file.https_key);
+    let (cert, key) = (layers.given(cert), layers.given(key));
     let seal = layers.given(place("--seal-key", args.seal_key, "ROADSTEAD_SEAL_KEY", "sealKey", file.seal_key));
     let old = place("--seal-key-old", args.seal_key_old, "ROADSTEAD_SEAL_KEY_OLD", "sealKeyOld", file.seal_key_old);
     let old = layers.given(old);
@@ -65,6 +70,10 @@ fn settings(args: HubArgs, context: &Context<'_>) -> Result<(hub::Settings, LogF
             .faults
             .push(format!("{}: the passphrase before needs the new one beside it: --seal-key FILE", old.place));
     }
+    if let (Some(alone), None) | (None, Some(alone)) = (&cert, &key) {
+        layers.faults.push(format!("{}: --https-cert and --https-key go together", alone.place));
+    }
+    let https = layers.parse(cert).zip(layers.parse(key)).map(|(cert, key)| hub::HttpsFiles { cert, key });
     let (seal_key, seal_key_old) = (layers.parse(seal), layers.parse(old));
     let log_format = layers.parse(format).unwrap_or_default();
     let settings = data.zip(listen).zip(admin_listen).map(|((data, listen), admin_listen)| hub::Settings {
@@ -74,6 +83,7 @@ fn settings(args: HubArgs, context: &Context<'_>) -> Result<(hub::Settings, LogF
         admin_listen,
         public_url,
         agent_certificate_life,
+        https,
         seal_key,
         seal_key_old,
     });
@@ -107,6 +117,7 @@ mod tests {
             public_url: None,
             grants: "/d/grants.yaml".into(),
             agent_certificate_life: CertificateLife::default(),
+            https: None,
             seal_key: None,
             seal_key_old: None,
         };
@@ -123,6 +134,16 @@ mod tests {
         let (found, format) = read(args, &env).unwrap();
         assert_eq!((found.data, found.listen.port(), found.grants), ("/flag".into(), 2, "/g".into()));
         assert_eq!(format, LogFormat::Json);
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_go_together() {
+        let env = [("ROADSTEAD_DATA", "/d"), ("ROADSTEAD_HTTPS_CERT", "/crt")];
+        let alone = read(HubArgs::default(), &env).unwrap_err().to_string();
+        assert!(alone.contains("ROADSTEAD_HTTPS_CERT: "), "{alone}");
+        let both = HubArgs { https_key: Some("/key".into()), ..HubArgs::default() };
+        let files = hub::HttpsFiles { cert: "/crt".into(), key: "/key".into() };
+        assert_eq!(read(both, &env).unwrap().0.https, Some(files));
     }
 
     #[test]

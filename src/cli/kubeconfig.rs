@@ -57,10 +57,14 @@ fn chosen(list: &ClusterList, wanted: &[String]) -> Result<Vec<String>, Failure>
 fn ours(settings: &ClientSettings, names: &[String], prefix: &str, context: &Context<'_>) -> Result<Ours, Failure> {
     let hub = settings.hub.to_string();
     let user = format!("roadstead@{}", settings.hub.authority());
-    let ca = STANDARD.encode(settings.ca.as_bytes());
+    let ca = STANDARD.encode(settings.ca.pem.as_bytes());
     let server = |name: &str| format!("{hub}/clusters/{name}");
     let cluster = |name: &String| {
-        let value = json!({"server": server(name), "certificate-authority-data": ca});
+        let mut value = json!({"server": server(name)});
+        // kubectl knows this system's CAs itself, and as they will be tomorrow.
+        if !settings.ca.system {
+            value["certificate-authority-data"] = json!(ca);
+        }
         (format!("{prefix}{name}"), value)
     };
     let exec = json!({

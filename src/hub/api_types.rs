@@ -269,7 +269,7 @@ pub struct ClientFile {
     /// URL of the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub: Option<String>,
-    /// PEM of the hub's CA.
+    /// PEM of the hub's CA; `system` = the CAs of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_data: Option<String>,
     /// Hub token, `rst_…`.

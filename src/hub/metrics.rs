@@ -30,6 +30,11 @@ struct PhaseLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CertificateLabels {
+    certificate: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct OutcomeLabels {
     outcome: &'static str,
 }
@@ -87,6 +92,10 @@ pub(super) struct Metrics {
     /// Streams of requests that are under way.
     pub streams: Gauge,
     enrolments: Family<OutcomeLabels, Counter>,
+    renewals: Family<OutcomeLabels, Counter>,
+    certificates: Family<CertificateLabels, Gauge>,
+    /// 1 while the operator's certificate for HTTPS cannot be used.
+    pub https_fault: Gauge,
     links_refused: Counter,
     requests_refused: Counter,
     truncated: Counter,
@@ -111,6 +120,9 @@ impl Metrics {
             links: Gauge::default(),
             streams: Gauge::default(),
             enrolments: Family::default(),
+            renewals: Family::default(),
+            certificates: Family::default(),
+            https_fault: Gauge::default(),
             links_refused: Counter::default(),
             requests_refused: Counter::default(),
             truncated: Counter::default(),
@@ -129,6 +141,11 @@ impl Metrics {
         r.register("links", "Links with an agent that said hello", self.links.clone());
         r.register("streams", "Requests to clusters that are under way", self.streams.clone());
         r.register("enrolments", "Requests for a first certificate", self.enrolments.clone());
+        r.register("renewals", "Requests of agents for their next certificate", self.renewals.clone());
+        let ends = "Unix time at which each of the hub's certificates ends";
+        r.register_with_unit("certificate_expiry", ends, Unit::Seconds, self.certificates.clone());
+        let fault = "1 while the files of --https-cert and --https-key cannot be used";
+        r.register("https_certificate_fault", fault, self.https_fault.clone());
         r.register("links_refused", "Agents that were not admitted", self.links_refused.clone());
         r.register("requests_refused", "Requests refused before they had a meaning", self.requests_refused.clone());
         r.register("answers_truncated", "Answers that were cut and shown as cut", self.truncated.clone());
@@ -161,6 +178,19 @@ impl Metrics {
             Enrolment::Limited => "limited",
         };
         self.enrolments.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts a request for the next certificate.
+    pub(super) fn renewal(&self, done: bool) {
+        let outcome = if done { "done" } else { "refused" };
+        self.renewals.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Records when certificates end, in Unix time.
+    pub(super) fn expiries(&self, ends: impl IntoIterator<Item = (&'static str, i64)>) {
+        for (certificate, end) in ends {
+            self.certificates.get_or_create(&CertificateLabels { certificate }).set(end);
+        }
     }
 
     /// Counts an agent that was not admitted.

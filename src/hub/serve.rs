@@ -2,6 +2,7 @@
 
 mod files;
 mod grants;
+mod https;
 
 use std::{
     io,
@@ -36,7 +37,7 @@ use crate::{
     defaults,
     identity::{
         HubUrl,
-        tls::{TlsError, agent_listener, https_server},
+        tls::{HttpsSlots, TlsError, agent_listener, https_server},
     },
     store::Store,
     transport::{BindError, Listener, RestartKeys, udp_socket},
@@ -111,7 +112,9 @@ pub async fn run(
     let pki = Pki::load_or_create(&*store, &public_name, now).await?;
     let links = agent_listener(pki.verifier.clone(), pki.link.clone(), ALPN_LINK)?;
     let links = Listener::on(udp, Arc::new(links), RestartKeys::from_secret(&pki.restart_secret))?;
-    let https = https_server(pki.https.clone())?;
+    let slots = HttpsSlots::new(pki.https.clone());
+    let https = https_server(slots.clone())?;
+    let mut given = settings.https.map(|files| https::Watcher::new(files, public_url.host(), slots.clone()));
     let directory = Directory::load(store.clone()).await?;
     let restored = Restored::load(store.clone()).await?;
     let known = grants::load(&settings.grants)?;
@@ -124,6 +127,7 @@ pub async fn run(
         grants: std::sync::RwLock::new(Arc::new(known)),
         links: Links::default(),
         pki,
+        https: slots,
         certificate_life: settings.agent_certificate_life,
         metrics: Metrics::new(now.unix_timestamp() as f64),
         attempts: Attempts::default(),
@@ -133,6 +137,9 @@ pub async fn run(
     });
     for (cluster, seen) in hub.directory.seen() {
         hub.links.remember(cluster, seen);
+    }
+    if let Some(given) = &mut given {
+        given.look(&hub.metrics, now).await;
     }
     files::publish(&hub, &settings.data, address, admin.local_addr().ok()).await?;
     tracing::info!(url = %hub.public_url, %address, version = env!("CARGO_PKG_VERSION"), "hub listens");
@@ -144,6 +151,7 @@ pub async fn run(
         () = accept_links(hub_ref, &links) => {}
         () = admin::serve(hub.clone(), admin) => {}
         () = grants::watch(hub_ref, settings.grants.clone(), reload) => {}
+        () = https::watch(given, &hub_ref.metrics) => {}
         () = renew_certificates(hub_ref, &*store, &public_name) => {}
     }
     drain(&hub, &links).await;

@@ -208,7 +208,11 @@ async fn converse(hub: &Hub, Control { mut send, mut recv, renews }: Control, cl
 
 async fn reply(hub: &Hub, bytes: Bytes, cluster: &Cluster, renews: bool) -> Result<Option<Body>, prost::DecodeError> {
     Ok(match ControlMessage::decode(bytes)?.body {
-        Some(Body::RenewRequest(request)) if renews => Some(Body::RenewResponse(renew(hub, cluster, &request).await)),
+        Some(Body::RenewRequest(request)) if renews => {
+            let response = renew(hub, cluster, &request).await;
+            hub.metrics.renewal(response.refusal.is_empty());
+            Some(Body::RenewResponse(response))
+        }
         // Messages of newer versions, of capabilities that were not agreed, and that make no sense from an agent, are ignored.
         _ => None,
     })

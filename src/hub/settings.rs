@@ -26,10 +26,21 @@ pub struct Settings {
     pub grants: PathBuf,
     /// Life of the certificates of agents that are issued from now on.
     pub agent_certificate_life: CertificateLife,
+    /// The operator's certificate for HTTPS; `None` = the hub's own alone.
+    pub https: Option<HttpsFiles>,
     /// File of the passphrase that seals private keys in the store; `None` = they are in the clear.
     pub seal_key: Option<PathBuf>,
     /// File of the passphrase before, while it is being changed.
     pub seal_key_old: Option<PathBuf>,
+}
+
+/// Files of a certificate for HTTPS, read again when they change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HttpsFiles {
+    /// The chain in PEM, leaf first.
+    pub cert: PathBuf,
+    /// Its private key in PEM.
+    pub key: PathBuf,
 }
 
 /// A life of an agent's certificate: [`CertificateLife::SHORTEST`] to [`MAX_LEAF_LIFE`].

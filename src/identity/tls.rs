@@ -3,6 +3,8 @@
 //! On links: TLS 1.3 only, mandatory certificates, no tickets, no stored sessions, no early data: a resumed session would outlive its
 //! certificate (security design § 5.1). The hybrid key exchange X25519MLKEM768 comes first everywhere.
 
+mod https;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock},
@@ -18,6 +20,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
+pub use self::https::{ALPN_ENROL, Given, GivenError, HttpsSlots, ends};
 use super::{AgentVerifier, HttpsVerifier, HubVerifier, KeyPair};
 
 /// Why a certificate and a key make no TLS identity.
@@ -128,7 +131,7 @@ pub fn agent_client(
 ///
 /// # Errors
 /// [`TlsError::Config`].
-pub fn https_server(hub: Arc<CertSlot>) -> Result<ServerConfig, TlsError> {
+pub fn https_server(hub: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider().clone())
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(TlsError::Config)?

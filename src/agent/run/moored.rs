@@ -10,6 +10,7 @@ use super::{Agent, RunError};
 use crate::{
     agent::{
         link::{Event, Live, renewal_retry},
+        metrics,
         redial::{Redial, jitter},
         state::{Enrolled, Identity},
     },
@@ -112,9 +113,11 @@ impl Agent {
             if let Err(error) = self.state.save(&next).await {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "the renewed certificate cannot be kept; it will be renewed again");
+                self.health.metrics.renewal(metrics::Renewal::Failed);
                 return Ok(None);
             }
             *identity = *next;
+            self.health.metrics.renewal(metrics::Renewal::Done);
             let not_after = identity.enrolled.as_ref().map(|e| e.not_after());
             tracing::info!(not_after = ?not_after, "certificate renewed");
         }

@@ -4,12 +4,13 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
+use super::super::client_config::Ca;
 use super::super::tests::fake_hub::FakeHub;
 use super::*;
 
 fn settings(address: std::net::SocketAddr, ca: &str) -> ClientSettings {
     let hub = format!("https://{address}").parse().unwrap();
-    ClientSettings { hub, ca: ca.to_owned(), token: Secret::new("jwt.of.admin"), path: None }
+    ClientSettings { hub, ca: Ca { pem: ca.to_owned(), system: false }, token: Secret::new("jwt.of.admin"), path: None }
 }
 
 fn get(settings: &ClientSettings, limits: Limits) -> Result<Value, Failure> {

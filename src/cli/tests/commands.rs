@@ -174,6 +174,30 @@ fn kubeconfig_is_printed_or_merged_with_an_exec_plugin_and_no_token() {
 }
 
 #[test]
+fn the_systems_cas_are_used_when_asked_for_and_not_copied_into_a_kubeconfig() {
+    let hub = FakeHub::start(200, json!({"items": [cluster("a")]}).to_string().into_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let (roots, config) = (folder.path().join("roots.pem"), hub.client_config(folder.path()));
+    let url = format!("https://{}", hub.address);
+    let base =
+        [("SSL_CERT_FILE", roots.to_str().unwrap()), ("ROADSTEAD_HUB", &url), ("ROADSTEAD_TOKEN", "jwt.of.admin")];
+    std::fs::write(&roots, &hub.ca).unwrap();
+    let by_flag = roadstead("kubeconfig --hub-ca system", &base);
+    assert_eq!(by_flag.code, 0, "{}", by_flag.err);
+    assert!(!by_flag.out.contains("certificate-authority-data"), "{}", by_flag.out);
+    let with = |env: (&'static str, &str)| roadstead("kubeconfig", &[&base[..], &[env]].concat());
+    assert!(with(("ROADSTEAD_CONFIG", &config)).out.contains("certificate-authority-data"));
+    let file = folder.path().join("system.yaml");
+    std::fs::write(&file, "caData: system\n").unwrap();
+    assert_eq!(with(("ROADSTEAD_CONFIG", file.to_str().unwrap())).code, 0);
+    std::fs::write(&roots, &FakeHub::start(200, Vec::new()).ca).unwrap();
+    assert_eq!(roadstead("kubeconfig --hub-ca system", &base).code, 6, "another CA");
+    std::fs::remove_file(&roots).unwrap();
+    let none = roadstead("kubeconfig --hub-ca system", &base);
+    assert!(none.code == 2 && none.err.contains("roots.pem"), "{} {}", none.code, none.err);
+}
+
+#[test]
 fn exit_codes_are_those_of_the_contract() {
     let says = |message: &str| json!({"kind": "Status", "message": message, "reason": "R"});
     let rows = [
