@@ -8,7 +8,7 @@ use time::Duration;
 use super::*;
 use crate::hub::{
     backup::Keeper,
-    directory::Directory,
+    directory::{Directory, JoinWish},
     pki::Pki,
     restored::Restored,
     sealed::{Opened, open},
@@ -57,7 +57,8 @@ impl Place {
         fs::write(self.at("data/grants.yaml"), "# grants\n").unwrap();
         let state = self.state("data").await;
         for name in ["edge-1", "edge-2"] {
-            state.directory.add_cluster(name.into(), [].into(), Duration::HOUR, self.now).await.unwrap();
+            let wish = JoinWish { ttl: Duration::HOUR, max_uses: 1, sources: vec![], by: "token:admin".into() };
+            state.directory.add_cluster(name.into(), [].into(), wish, self.now).await.unwrap();
         }
         fs::write(self.at("backup"), state.keeper.backup(self.now).await.unwrap()).unwrap();
         state
