@@ -1,6 +1,7 @@
 //! The agent: dials the hub, and carries what comes over the link to its one API server. Never uses the hub.
 
 mod admin;
+mod allowance;
 mod enrol;
 mod exchange;
 mod link;

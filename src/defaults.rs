@@ -17,9 +17,9 @@ pub const HUB_STREAMS: u32 = 8;
 pub const HUB_STREAM_WINDOW: u32 = 2 << 20;
 
 /// Bytes of one link that the hub holds for all clients that do not read. When it is used up every stream of the
-/// cluster stops, so it is many times [`HUB_STREAM_WINDOW`]: of more than [`STALLED_READERS`] the slowest are cut, and those that are
-/// not hold three quarters of it.
-pub const HUB_LINK_WINDOW: u32 = 128 << 20;
+/// cluster stops, so those that stopped reading hold three quarters of it at the most ([`STALLED_BYTES`]): a thousand that never read, at
+/// 128 KiB each (`wire::pace`), or 96 that stopped after their first two MiB.
+pub const HUB_LINK_WINDOW: u32 = 256 << 20;
 
 /// Bytes that the hub holds unacknowledged towards one agent: requests are small, uploads are few.
 pub const HUB_SEND_WINDOW: u64 = 4 << 20;
@@ -110,6 +110,10 @@ pub const UPSTREAM_IDLE_CONNECTIONS: usize = 64;
 /// Bytes that are read at once from a connection to the API server: two TLS records. Each connection holds as many.
 pub const UPSTREAM_READ: usize = 32 << 10;
 
+/// Bytes that hyper reads ahead of one HTTP/1.1 connection to the API server, at most: a thousand answers that wait for their clients hold
+/// as many each. Its own 400 KiB make nothing faster.
+pub const UPSTREAM_BUFFER: usize = 128 << 10;
+
 /// TCP keep-alive towards the API server: a dead one is noticed within three of these.
 pub const UPSTREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -189,6 +193,10 @@ pub const H2_STREAM_WINDOW: u32 = 256 << 10;
 
 /// Upload window of one HTTP/2 connection, bytes.
 pub const H2_CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// Bytes by which hyper's buffer of an HTTP/1.1 connection exceeds the largest head; it gathers as much of an answer before the client must
+/// read, so each client that does not read holds it.
+pub const H1_HEAD_SLACK: usize = 8 << 10;
 
 /// Frames of HTTP/2 are gathered up to this many bytes, four large ones, before TLS gets them: its records then leave in one
 /// system call. Each HTTP/2 connection of a client may hold as many.
@@ -329,8 +337,15 @@ pub const UPSTREAM_H2_PING: Duration = Duration::from_secs(30);
 /// How long a session that was cut waits for its client to take the message.
 pub const SESSION_LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Clients of one link that may stop reading; what each holds is at most [`HUB_STREAM_WINDOW`] of [`HUB_LINK_WINDOW`].
-pub const STALLED_READERS: usize = 48;
+/// Bytes of [`HUB_LINK_WINDOW`] that clients which stopped reading may hold; above it the slowest are cut.
+pub const STALLED_BYTES: u64 = HUB_LINK_WINDOW as u64 / 4 * 3;
+
+/// How often it is looked whether they do: with a thousand of them a look costs as much as a request.
+pub const RELIEF: Duration = Duration::from_millis(500);
+
+/// Bytes that the kernel may hold for a client beyond what is on its way. What a client that does not read takes all the same must be
+/// below `UNREAD` of `wire::pace`; less, and large answers cost more system calls.
+pub const CLIENT_UNSENT: u32 = 256 << 10;
 
 /// A client that has not read for this long counts as one that stopped. Longer than a round trip to anywhere.
 pub const STALLED: Duration = Duration::from_secs(1);

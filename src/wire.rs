@@ -8,6 +8,7 @@ mod frame;
 pub mod generated;
 mod headers;
 mod open;
+pub mod pace;
 mod reception;
 mod rules;
 
@@ -25,3 +26,6 @@ pub const ALPN_LINK: &[u8] = b"roadstead/1";
 
 /// Capability: the hub gives an agent certificates for new keys over the link (`RenewRequest`).
 pub const RENEW: &str = "renew";
+
+/// As [`RENEW`]: no more of an answer is sent than the hub allows ([`pace`]).
+pub const ALLOWANCE: &str = "allowance";

@@ -7,6 +7,8 @@ mod answer;
 mod request;
 mod upgrade;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
 use tokio::time::timeout;
@@ -16,7 +18,10 @@ use self::{
     request::{Prepared, Source},
     upgrade::serve_upgrade,
 };
-use super::upstream::{RequestBody, SendFailure, Upstream};
+use super::{
+    allowance::Allowances,
+    upstream::{RequestBody, SendFailure, Upstream},
+};
 use crate::{
     defaults,
     transport::{IncomingStream, Priority, RecvHalf, SendError, SendHalf},
@@ -83,9 +88,9 @@ fn plain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Serves one stream that the hub opened, to its end.
-pub(super) async fn serve(incoming: IncomingStream, upstream: &Upstream) {
+pub(super) async fn serve(incoming: IncomingStream, upstream: &Upstream, allowances: &Arc<Allowances>) {
     match incoming.open().await {
-        Ok((Kind::Proxy(_), send, recv)) => serve_proxy(send, recv, upstream).await,
+        Ok((Kind::Proxy(_), send, recv)) => serve_proxy(send, recv, upstream, allowances).await,
         Ok((Kind::Control(_), send, recv)) => {
             tracing::warn!("hub opened a control stream: only agents do");
             send.reset(StreamCode::Protocol);
@@ -95,7 +100,7 @@ pub(super) async fn serve(incoming: IncomingStream, upstream: &Upstream) {
     }
 }
 
-async fn serve_proxy(send: SendHalf, mut recv: RecvHalf, upstream: &Upstream) {
+async fn serve_proxy(send: SendHalf, mut recv: RecvHalf, upstream: &Upstream, allowances: &Arc<Allowances>) {
     let head = match timeout(defaults::STREAM_HEAD, recv.frame()).await {
         Ok(Ok(Some(Frame::Head(head)))) => head,
         Ok(Err(error)) => return tracing::debug!(%error, "stream ended before its head"),
@@ -110,7 +115,7 @@ async fn serve_proxy(send: SendHalf, mut recv: RecvHalf, upstream: &Upstream) {
     if prepared.upgrade {
         Box::pin(serve_upgrade(send, recv, prepared, upstream)).await;
     } else {
-        serve_request(send, recv, prepared, upstream).await;
+        serve_request(send, recv, prepared, (upstream, allowances)).await;
     }
 }
 
@@ -135,7 +140,12 @@ async fn prepare(bytes: Bytes, upstream: &Upstream) -> Result<Prepared, Fault> {
     Ok(Prepared { request, source, class, upgrade, bodyless, repeatable, priority })
 }
 
-async fn serve_request(mut send: SendHalf, recv: RecvHalf, prepared: Prepared, upstream: &Upstream) {
+async fn serve_request(
+    mut send: SendHalf,
+    recv: RecvHalf,
+    prepared: Prepared,
+    (upstream, allowances): (&Upstream, &Arc<Allowances>),
+) {
     let _counted = upstream.count(prepared.class);
     let stopped = send.stopped();
     tokio::pin!(stopped);
@@ -152,7 +162,8 @@ async fn serve_request(mut send: SendHalf, recv: RecvHalf, prepared: Prepared, u
     };
     match answered {
         Ok(Some((response, lease))) => {
-            if relay(send, response, &mut stopped).await {
+            let pacer = allowances.answer(send.number());
+            if relay(send, response, pacer, &mut stopped).await {
                 upstream.give_back(lease);
             }
         }
@@ -212,7 +223,10 @@ mod tests {
     /// It is moved and allocated for each request, and a watch holds it for hours.
     #[test]
     fn an_exchange_carries_nothing_that_is_rare() {
-        let bytes = size(|(incoming, upstream): (IncomingStream, &'static Upstream)| serve(incoming, upstream));
+        let bytes =
+            size(|(incoming, upstream, allowances): (IncomingStream, &'static Upstream, &'static Arc<Allowances>)| {
+                serve(incoming, upstream, allowances)
+            });
         assert!(bytes <= 4 << 10, "{bytes} bytes");
     }
 }

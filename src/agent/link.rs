@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::{
+    allowance::Allowances,
     exchange,
     redial::Retirement,
     state::{Enrolled, Identity},
@@ -18,9 +19,9 @@ use super::{
 use crate::{
     defaults,
     identity::KeyPair,
-    transport::{Heard, Link, LinkEnd, OpenError, Priority, RecvError, RecvHalf, SendError, SendHalf},
+    transport::{Heard, IncomingStream, Link, LinkEnd, OpenError, Priority, RecvError, RecvHalf, SendError, SendHalf},
     wire::{
-        CloseCode, Frame, FrameKind, RENEW,
+        ALLOWANCE, CloseCode, Frame, FrameKind, RENEW,
         generated::{
             Control, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, Welcome, control_message::Body,
             open::Kind,
@@ -52,6 +53,7 @@ pub(super) struct Live {
     heard: Heard,
     streams: TaskTracker,
     granted: u32,
+    allowances: Arc<Allowances>,
 }
 
 /// Why the agent must act.
@@ -69,7 +71,7 @@ impl Live {
     pub(super) async fn start(link: Link, kubernetes_version: &str, instance: &str) -> Result<Self, HelloError> {
         let hello = Hello {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: vec![RENEW.to_owned()],
+            capabilities: [RENEW, ALLOWANCE].map(str::to_owned).to_vec(),
             instance: instance.to_owned(),
             kubernetes_version: kubernetes_version.to_owned(),
         };
@@ -81,6 +83,7 @@ impl Live {
         send.set_priority(Priority::Control);
         say(&mut send, Body::Hello(hello)).await?;
         let Some(Body::Welcome(welcome)) = message(recv.frame().await?) else { return Err(HelloError::Welcome) };
+        let paced = welcome.capabilities.iter().any(|capability| capability == ALLOWANCE);
         Ok(Self {
             link,
             welcome,
@@ -89,6 +92,7 @@ impl Live {
             heard: Heard::default(),
             streams: TaskTracker::new(),
             granted: defaults::AGENT_STREAMS_FIRST,
+            allowances: Allowances::new(paced),
         })
     }
 
@@ -148,8 +152,7 @@ impl Live {
                 end = &mut ended => return Told::Event(Event::Ended(end)),
                 incoming = self.link.accept() => match incoming {
                     Ok(incoming) => {
-                        let upstream = upstream.clone();
-                        self.streams.spawn(async move { exchange::serve(incoming, &upstream).await });
+                        take(&self.streams, &self.allowances, incoming, upstream);
                         if let Some(more) = more_streams(self.granted, self.streams.len()) {
                             self.granted = more;
                             self.link.grant_streams(more);
@@ -163,6 +166,7 @@ impl Live {
                         return Told::Event(Event::Drain { delay, grace });
                     }
                     Ok(Some(Body::RenewResponse(response))) => return Told::Renewed(response),
+                    Ok(Some(Body::Allowances(said))) => self.allowances.allow(&said.items),
                     // Messages of newer versions are ignored.
                     Ok(_) => {}
                     Err(_) => return Told::Event(broken(&self.link)),
@@ -178,10 +182,11 @@ impl Live {
 
     /// Lets the link end once its requests have, at `deadline` at the latest; new ones are still served until then.
     pub(super) async fn retire(self, upstream: Arc<Upstream>, grace: Duration) {
+        // Nobody listens to the hub on it any more.
+        self.allowances.lift();
         let serve = async {
             while let Ok(incoming) = self.link.accept().await {
-                let upstream = upstream.clone();
-                self.streams.spawn(async move { exchange::serve(incoming, &upstream).await });
+                take(&self.streams, &self.allowances, incoming, &upstream);
             }
         };
         let (retirement, replaced) = (Retirement { grace }, Instant::now());
@@ -196,6 +201,11 @@ impl Live {
         }
         self.link.close(CloseCode::Superseded);
     }
+}
+
+fn take(streams: &TaskTracker, allowances: &Arc<Allowances>, incoming: IncomingStream, upstream: &Arc<Upstream>) {
+    let (upstream, allowances) = (upstream.clone(), allowances.clone());
+    streams.spawn(async move { exchange::serve(incoming, &upstream, &allowances).await });
 }
 
 /// How many streams to grant, if half of those that are granted are in use.

@@ -1,6 +1,7 @@
 //! Which cluster is reachable, and by which link. Knows nothing of HTTP.
 
 mod moorings;
+mod outbox;
 
 use std::{
     collections::HashMap,
@@ -11,8 +12,10 @@ use std::{
 };
 
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 pub(crate) use self::moorings::Moorings;
+pub(super) use self::outbox::Outbox;
 use super::proxy::{Reader, relieve};
 use crate::{
     defaults,
@@ -31,9 +34,13 @@ pub(super) struct ClusterLink {
     pub agent: AgentInfo,
     generation: u64,
     streams: AtomicUsize,
+    /// What the agent is to be told of its answers; `None` when it would not listen.
+    pub outbox: Option<Arc<Outbox>>,
     /// Answers under way, by a number of their own.
     readers: Mutex<HashMap<u64, Arc<Reader>>>,
     next_reader: AtomicU64,
+    /// When it was last looked for clients that do not read.
+    relieved: Mutex<Option<Instant>>,
 }
 
 /// What an agent says of itself. Hostile input: shown, never trusted.
@@ -77,7 +84,13 @@ impl Links {
     }
 
     /// Makes a link the one that serves its cluster.
-    pub(super) fn register(&self, link: Link, peer: VerifiedPeer, agent: AgentInfo) -> Arc<ClusterLink> {
+    pub(super) fn register(
+        &self,
+        link: Link,
+        peer: VerifiedPeer,
+        agent: AgentInfo,
+        outbox: Option<Arc<Outbox>>,
+    ) -> Arc<ClusterLink> {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let cluster = peer.cluster().clone();
         let link = Arc::new(ClusterLink {
@@ -86,8 +99,10 @@ impl Links {
             agent,
             generation,
             streams: AtomicUsize::new(0),
+            outbox,
             readers: Mutex::default(),
             next_reader: AtomicU64::new(0),
+            relieved: Mutex::default(),
         });
         self.lock().entry(cluster).or_default().live.moor(generation, link.clone());
         link
@@ -155,11 +170,18 @@ impl ClusterLink {
         guard
     }
 
-    /// Makes room when too many clients have stopped reading: what they hold counts against every stream of the link.
+    /// Makes room when clients that have stopped reading hold too much: it counts against every stream of the link.
     pub(super) fn relieve(&self) {
-        if self.streams() <= defaults::STALLED_READERS {
+        if self.streams() as u64 * u64::from(defaults::HUB_STREAM_WINDOW) <= defaults::STALLED_BYTES {
             return;
         }
+        let now = Instant::now();
+        let mut relieved = self.relieved.lock().expect("no panic while it is held");
+        if relieved.is_some_and(|at| now.duration_since(at) < defaults::RELIEF) {
+            return;
+        }
+        *relieved = Some(now);
+        drop(relieved);
         let readers: Vec<_> = self.readers().values().cloned().collect();
         let cut = relieve(&readers);
         if cut > 0 {

@@ -21,15 +21,16 @@ use crate::{
     identity::{AgentRequest, Serial, VerifiedCsr, VerifiedPeer, verify::PeerError},
     transport::{AcceptError, Handshake, HandshakeError, Link, LinkEnd, RecvHalf, SendHalf},
     wire::{
-        CloseCode, Frame, FrameKind, RENEW, StreamCode,
+        ALLOWANCE, CloseCode, Frame, FrameKind, RENEW, StreamCode,
         generated::{
-            ControlMessage, Drain, Hello, RenewRequest, RenewResponse, Welcome, control_message::Body, open::Kind,
+            Allowance, Allowances, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, Welcome,
+            control_message::Body, open::Kind,
         },
     },
 };
 
 /// What this version can do beyond version 1 of the wire.
-const CAPABILITIES: [&str; 1] = [RENEW];
+const CAPABILITIES: [&str; 2] = [RENEW, ALLOWANCE];
 
 /// An agent was not admitted.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +99,7 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
     };
     let agreed = CAPABILITIES.into_iter().filter(|can| hello.capabilities.iter().any(|c| c == can));
     let capabilities: Vec<_> = agreed.map(str::to_owned).collect();
-    let renews = capabilities.iter().any(|c| c == RENEW);
+    let [renews, paced] = [RENEW, ALLOWANCE].map(|capability| capabilities.iter().any(|c| c == capability));
     let welcome = Welcome {
         hub_version: env!("CARGO_PKG_VERSION").to_owned(),
         capabilities,
@@ -110,7 +111,7 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         tracing::debug!(%error, "welcome not sent");
         return Err(SessionError::Ended(link.end().unwrap_or(LinkEnd::Here)));
     }
-    let link = hub.links.register(link.clone(), peer, agent);
+    let link = hub.links.register(link.clone(), peer, agent, paced.then(Arc::default));
     // A cluster that was removed while its agent dialled must not slip in: look again, now that it is registered.
     if hub.directory.cluster_by_uid(&cluster.uid).is_none() {
         hub.links.unregister(&link, LinkEnd::Here, now);
@@ -141,7 +142,7 @@ async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Clus
             link.link.close(CloseCode::Expired);
             LinkEnd::Here
         }
-        () = converse(hub, control, cluster) => {
+        () = converse(hub, control, cluster, &link) => {
             link.link.close(CloseCode::Protocol);
             LinkEnd::Here
         }
@@ -176,7 +177,7 @@ async fn refuse_streams(link: &Link) {
 }
 
 /// Answers the agent's messages until the stream ends; asks it to move when the hub drains.
-async fn converse(hub: &Hub, Control { mut send, mut recv, renews }: Control, cluster: &Cluster) {
+async fn converse(hub: &Hub, Control { mut send, mut recv, renews }: Control, cluster: &Cluster, link: &ClusterLink) {
     let mut draining = false;
     loop {
         let frame = tokio::select! {
@@ -184,6 +185,11 @@ async fn converse(hub: &Hub, Control { mut send, mut recv, renews }: Control, cl
             () = hub.draining.cancelled(), if !draining => {
                 draining = true;
                 say(&mut send, Body::Drain(Drain { delay_ms: 0, grace_ms: millis(defaults::DRAIN) }));
+                if send.flush().await.is_err() { return }
+                continue;
+            }
+            items = allowances(link) => {
+                say(&mut send, Body::Allowances(Allowances { items }));
                 if send.flush().await.is_err() { return }
                 continue;
             }
@@ -203,6 +209,14 @@ async fn converse(hub: &Hub, Control { mut send, mut recv, renews }: Control, cl
                 return;
             }
         }
+    }
+}
+
+/// What is to be said of the link's answers; nothing ever to an agent that would not listen.
+async fn allowances(link: &ClusterLink) -> Vec<Allowance> {
+    match &link.outbox {
+        Some(outbox) => outbox.take().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -65,6 +65,11 @@ impl RecvHalf {
         }
     }
 
+    /// Of this stream, among those that its opener opened.
+    pub fn number(&self) -> u64 {
+        self.stream.id().index()
+    }
+
     pub(super) fn set_direction(&mut self, direction: Direction) {
         self.reception = Reception::new(direction);
     }

@@ -109,6 +109,11 @@ impl SendHalf {
         encode_open(open, &mut self.queue);
     }
 
+    /// Of this stream, among those that its opener opened.
+    pub fn number(&self) -> u64 {
+        self.stream.id().index()
+    }
+
     /// Ranks this stream among the link's others.
     pub fn set_priority(&self, priority: Priority) {
         let rank = match priority {

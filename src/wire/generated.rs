@@ -94,14 +94,14 @@ pub struct Failure {
     pub dispatched: bool,
 }
 /// Payload of MESSAGE frames on a control stream.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControlMessage {
-    #[prost(oneof = "control_message::Body", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "control_message::Body", tags = "1, 2, 3, 4, 5, 10")]
     pub body: ::core::option::Option<control_message::Body>,
 }
 /// Nested message and enum types in `ControlMessage`.
 pub mod control_message {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Body {
         #[prost(message, tag = "1")]
         Hello(super::Hello),
@@ -113,6 +113,8 @@ pub mod control_message {
         RenewRequest(super::RenewRequest),
         #[prost(message, tag = "5")]
         RenewResponse(super::RenewResponse),
+        #[prost(message, tag = "10")]
+        Allowances(super::Allowances),
     }
 }
 /// Agent to hub, first message.
@@ -122,6 +124,7 @@ pub struct Hello {
     #[prost(string, tag = "1")]
     pub agent_version: ::prost::alloc::string::String,
     /// What this agent can do beyond version 1; unknown words are ignored. `renew`: ask for certificates over the link.
+    /// `allowance`: send no more of an answer than the hub allows.
     #[prost(string, repeated, tag = "2")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Of this agent process; new at every start.
@@ -171,6 +174,22 @@ pub struct RenewResponse {
     /// Why it was refused; empty when granted.
     #[prost(string, tag = "2")]
     pub refusal: ::prost::alloc::string::String,
+}
+/// Hub to agent, where both know `allowance`: how far answers may go whose clients have proved that they read. Without it one
+/// client that does not read holds a whole window of its stream, and a hundred of them the window of the link.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Allowances {
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<Allowance>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Allowance {
+    /// Of the answer's stream, among those that the hub opened: the QUIC stream's id without its two lowest bits.
+    #[prost(uint64, tag = "1")]
+    pub stream: u64,
+    /// Bytes of DATA payload that the agent may send in all; 0: as many as QUIC's windows take.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

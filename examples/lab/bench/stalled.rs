@@ -23,8 +23,11 @@ const ASKED: usize = 64 << 20;
 /// Until every buffer is full, and for each client that has to come until then.
 const SETTLE: (Duration, Duration) = (Duration::from_millis(1_500), Duration::from_millis(5));
 
-/// After they left, until what they held is given back.
-const LEAVE: Duration = Duration::from_secs(2);
+/// After they left, until what they held is given back: at most, and how often it is looked.
+const LEAVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_millis(500));
+
+/// Growth that is not looked at further, MB.
+const BACK: f64 = 4.0;
 
 /// Measures small requests before and during, and memory before, during and after.
 pub(crate) async fn run(row: &Row, way: &Way, count: usize, context: &Context<'_>) -> Result<Sample> {
@@ -52,8 +55,13 @@ pub(crate) async fn run(row: &Row, way: &Way, count: usize, context: &Context<'_
     // The peak was begun anew for the measurement within.
     let growth = usage.growth_now()?;
     drop(stalled);
-    sleep(LEAVE).await;
-    for ((hop, peak), kept) in HOPS.iter().zip(growth).zip(usage.growth_now()?) {
+    let mut kept = usage.growth_now()?;
+    let left = tokio::time::Instant::now();
+    while kept.iter().any(|mb| *mb > BACK) && left.elapsed() < LEAVE.0 {
+        sleep(LEAVE.1).await;
+        kept = usage.growth_now()?;
+    }
+    for ((hop, peak), kept) in HOPS.iter().zip(growth).zip(kept) {
         sample.set(&format!("{hop}_growth_mb"), peak);
         sample.set(&format!("{hop}_kept_mb"), kept);
     }

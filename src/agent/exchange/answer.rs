@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::{Fault, chain, fail};
 use crate::{
+    agent::allowance::Pacer,
     defaults,
     transport::{SendError, SendHalf},
     wire::{
@@ -27,6 +28,7 @@ const HEAD: usize = 512;
 pub(super) async fn relay(
     mut send: SendHalf,
     response: Response<Incoming>,
+    mut pacer: Pacer,
     stopped: &mut Pin<&mut impl Future<Output = Option<StreamCode>>>,
 ) -> bool {
     let (parts, mut body) = response.into_parts();
@@ -47,6 +49,14 @@ pub(super) async fn relay(
             _ = &mut *stopped => return false,
             gathered = gather(until, &mut pieces, &mut body) => gathered,
         };
+        let bytes = pieces.iter().map(Bytes::len).sum();
+        if !pacer.may_send(bytes) {
+            tokio::select! {
+                biased;
+                _ = &mut *stopped => return false,
+                () = Box::pin(pacer.raised(bytes)) => {}
+            }
+        }
         send.queue_pieces(&pieces);
         pieces.clear();
         until = Until::Something;

@@ -48,7 +48,7 @@ impl Pool {
 /// A new connection.
 pub(super) async fn connect(endpoint: &Endpoint, tasks: &TaskTracker) -> Result<Sender, ConnectError> {
     let io = endpoint.connect(Protocol::Http1).await?;
-    let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(ConnectError::Http)?;
+    let (sender, connection) = builder().handshake(TokioIo::new(io)).await.map_err(ConnectError::Http)?;
     tasks.spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection to the API server ended");
@@ -57,10 +57,16 @@ pub(super) async fn connect(endpoint: &Endpoint, tasks: &TaskTracker) -> Result<
     Ok(sender)
 }
 
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(defaults::UPSTREAM_BUFFER);
+    builder
+}
+
 /// A new connection that may stop being HTTP.
 pub(super) async fn connect_for_upgrade(endpoint: &Endpoint, tasks: &TaskTracker) -> Result<Sender, ConnectError> {
     let io = endpoint.connect(Protocol::Http1).await?;
-    let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(ConnectError::Http)?;
+    let (sender, connection) = builder().handshake(TokioIo::new(io)).await.map_err(ConnectError::Http)?;
     tasks.spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upgraded connection to the API server ended");

@@ -98,7 +98,7 @@ pub(super) async fn respond(
             ProxyBody::whole(bytes)
         }
         None => {
-            let reader = Reader::new(recv);
+            let reader = Reader::new(recv, link.outbox.clone());
             let stream = link.read_stream(&reader);
             ProxyBody::link(link_body(hub, judged, (status, &headers), reader, stream, (upload, cut)))
         }

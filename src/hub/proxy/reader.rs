@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use crate::{
     defaults,
+    hub::links::Outbox,
     transport::{RecvError, RecvHalf},
-    wire::{Frame, StreamCode},
+    wire::{Frame, StreamCode, generated::Allowance, pace::Pace},
 };
 
 /// One answer under way.
@@ -24,6 +25,15 @@ struct State {
     /// Since when nobody asked for more, although more may be there.
     idle: Option<Instant>,
     taken: bool,
+    paced: Option<Paced>,
+}
+
+/// Of an answer whose agent sends no more than the hub allows.
+#[derive(Debug)]
+struct Paced {
+    pace: Pace,
+    stream: u64,
+    outbox: Arc<Outbox>,
 }
 
 /// What a reader gets.
@@ -35,8 +45,11 @@ pub(super) enum Read {
 }
 
 impl Reader {
-    pub(super) fn new(recv: RecvHalf) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State { recv: Some(recv), idle: Some(Instant::now()), taken: false })))
+    /// `outbox`: of an agent that sends no more than it is told there.
+    pub(super) fn new(recv: RecvHalf, outbox: Option<Arc<Outbox>>) -> Arc<Self> {
+        let stream = recv.number();
+        let paced = outbox.map(|outbox| Paced { pace: Pace::default(), stream, outbox });
+        Arc::new(Self(Mutex::new(State { recv: Some(recv), idle: Some(Instant::now()), taken: false, paced })))
     }
 
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Read> {
@@ -47,6 +60,11 @@ impl Reader {
         let polled = recv.poll_frame(cx);
         // Waiting for the cluster is not idling: then there is nothing to hold.
         state.idle = polled.is_ready().then(Instant::now);
+        if let (Poll::Ready(Ok(Some(Frame::Data(bytes)))), Some(paced)) = (&polled, &mut state.paced)
+            && let Some(allowed) = paced.pace.taken(bytes.len())
+        {
+            paced.outbox.push(Allowance { stream: paced.stream, bytes: allowed });
+        }
         polled.map(Read::Frame)
     }
 
@@ -62,9 +80,12 @@ impl Reader {
         state.recv.is_none() && !state.taken
     }
 
-    fn idle_since(&self) -> Option<Instant> {
+    /// Since when nobody asked for more, and how many bytes that may hold.
+    fn idle_since(&self) -> Option<(Instant, u64)> {
         let state = self.lock();
-        state.recv.as_ref().and(state.idle)
+        let window = u64::from(defaults::HUB_STREAM_WINDOW);
+        let held = state.paced.as_ref().map_or(window, |paced| paced.pace.held(window));
+        state.recv.as_ref().and(state.idle).map(|since| (since, held))
     }
 
     fn take(&self) {
@@ -80,19 +101,26 @@ impl Reader {
     }
 }
 
-/// Takes the room of those that have not read for the longest, while more of them than a link bears have not read for a
-/// while. Returns how many.
+/// Takes the room of those that have not read for the longest, while those that have not read for a while hold more than a link
+/// bears. Returns how many.
 pub(in crate::hub) fn relieve(readers: &[Arc<Reader>]) -> usize {
     let now = Instant::now();
     let mut stalled: Vec<_> = readers
         .iter()
         .filter_map(|reader| Some((reader.idle_since()?, reader)))
-        .filter(|(since, _)| now.duration_since(*since) >= defaults::STALLED)
+        .filter(|((since, _), _)| now.duration_since(*since) >= defaults::STALLED)
         .collect();
-    let excess = stalled.len().saturating_sub(defaults::STALLED_READERS);
-    stalled.sort_by_key(|(since, _)| *since);
-    stalled.iter().take(excess).for_each(|(_, reader)| reader.take());
-    excess
+    let mut held: u64 = stalled.iter().map(|((_, held), _)| held).sum();
+    stalled.sort_by_key(|((since, _), _)| *since);
+    let mut cut = 0;
+    for ((_, bytes), reader) in stalled {
+        if held <= defaults::STALLED_BYTES {
+            break;
+        }
+        reader.take();
+        (held, cut) = (held - bytes, cut + 1);
+    }
+    cut
 }
 
 #[cfg(test)]
@@ -108,6 +136,9 @@ mod tests {
             generated::{Proxy, open::Kind},
         },
     };
+
+    /// As many that are not paced may stall on one link.
+    const BORNE: usize = (defaults::STALLED_BYTES / defaults::HUB_STREAM_WINDOW as u64) as usize;
 
     /// A real link: without one there is nothing to stop.
     struct Ends {
@@ -138,7 +169,7 @@ mod tests {
             let (_, mut send, _) = self.agent.accept().await.unwrap().open().await.unwrap();
             send.queue(FrameKind::Head, b"head");
             send.flush().await.unwrap();
-            let reader = Reader::new(recv);
+            let reader = Reader::new(recv, None);
             reader.lock().idle = Some(Instant::now() - idle);
             (reader, send)
         }
@@ -152,7 +183,7 @@ mod tests {
     async fn of_too_many_stalled_readers_the_slowest_are_cut_and_no_other() {
         let ends = ends().await;
         let mut answers = Vec::new();
-        for number in 0..defaults::STALLED_READERS + 2 {
+        for number in 0..BORNE + 2 {
             // The first two have not read for the longest.
             let idle = defaults::STALLED * if number < 2 { 9 } else { 2 };
             answers.push(ends.answer(idle).await);
@@ -190,7 +221,7 @@ mod tests {
     async fn an_answer_that_ended_holds_nothing() {
         let ends = ends().await;
         let (reader, _send) = ends.answer(defaults::STALLED * 2).await;
-        let readers = vec![reader; defaults::STALLED_READERS * 2];
+        let readers = vec![reader; BORNE * 2];
         readers[0].close();
         assert_eq!(relieve(&readers), 0);
     }
