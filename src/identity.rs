@@ -6,6 +6,7 @@
 pub mod ca;
 pub mod csr;
 mod der;
+pub mod generation;
 mod hub_url;
 pub mod keys;
 pub mod public_key;
@@ -23,6 +24,7 @@ pub mod verify;
 
 pub use ca::{AgentRequest, Authority, AuthorityKind, HttpsRequest, Issued, LinkRequest};
 pub use csr::VerifiedCsr;
+pub use generation::{Held, Position, RenewalRefused, Standing, Verdict};
 pub use hub_url::{HubUrl, UrlError};
 pub use keys::KeyPair;
 pub use secret::Secret;

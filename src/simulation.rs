@@ -7,6 +7,7 @@ mod exchange;
 mod frames;
 mod links;
 mod redial;
+mod renewal;
 
 /// The scheduler's dice (splitmix64): a schedule is what its seed makes of it.
 struct Dice(u64);
