@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser};
 mod agent;
 mod args;
 mod backup;
+mod cert;
 mod client;
 mod client_config;
 mod cluster;
@@ -18,6 +19,7 @@ mod files;
 mod hub;
 mod kubeconfig;
 mod layers;
+mod lock;
 mod logging;
 mod manifest;
 mod output;
@@ -35,7 +37,7 @@ pub use args::Cli;
 pub use failure::{Code, Failure};
 pub use logging::LogFormat;
 
-use args::{ClusterCommand, Command, HubCommand, JoinTokenCommand, TokenCommand};
+use args::{CertCommand, ClusterCommand, Command, HubCommand, JoinTokenCommand, TokenCommand};
 
 /// Runs the command line of this process. Usage errors exit 2, everything else as [`Code`] says; a failure is printed here, once.
 pub fn main() -> ExitCode {
@@ -86,6 +88,12 @@ fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
         Command::Cluster(ClusterCommand::Token(JoinTokenCommand::Revoke(args))) => {
             cluster::join::revoke(&args, context)
         }
+        Command::Cluster(ClusterCommand::Lock(args)) => lock::lock(args, context),
+        Command::Cluster(ClusterCommand::Unlock(args)) => lock::unlock(args, context),
+        Command::Cluster(ClusterCommand::Revoke(args)) => lock::revoke(args, context),
+        Command::Cert(CertCommand::List(args)) => cert::list(&args, context),
+        Command::Cert(CertCommand::Show(args)) => cert::show(&args, context),
+        Command::Cert(CertCommand::Revoke(args)) => cert::revoke(&args, context),
         Command::Token(TokenCommand::Create(args)) => token::create(args, context),
         Command::Token(TokenCommand::List(args)) => token::list(&args, context),
         Command::Token(TokenCommand::Revoke(args)) => token::revoke(&args, context),

@@ -290,7 +290,8 @@ pub const REDIAL_FIRST: Duration = Duration::from_millis(250);
 /// which cost a hub that is down nothing.
 pub const REDIAL_LONGEST: Duration = Duration::from_millis(3_500);
 
-/// After a refusal that dialling again does not mend the agent waits this long: the operator must act.
+/// After a refusal that dialling again does not mend the agent waits this long, give or take half of it: the operator must act, and 10,000
+/// agents of locked clusters are 170 handshakes a second. Longer, and a cluster that is unlocked is back that much later.
 pub const REFUSED_WAIT: Duration = Duration::from_secs(60);
 
 /// A link that lived this long was good: waiting starts from the beginning after it. Short, or a hub that is restarted twice
@@ -356,3 +357,24 @@ pub const HUB_RENEWAL: Duration = Duration::from_secs(24 * 3600);
 
 /// The last words of an answer that was cut get this long to leave before the connection is cut, too.
 pub const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// Certificates of agents are recorded for this long after they ended: long enough to look into what happened over a weekend. At 24 h of
+/// life a cluster has six or seven records then, 2 KB.
+pub const CERTIFICATE_KEPT: Duration = Duration::from_secs(3 * 86_400);
+
+/// How often certificates that ended are forgotten.
+pub const FORGET_CERTIFICATES: Duration = Duration::from_secs(3600);
+
+/// How often a change of where a cluster's certificates stand is tried again when another one came in between: each is one enrolment, one
+/// new link or one command.
+pub const STANDING_RACES: usize = 8;
+
+/// Agent processes of one cluster that take turns so often within [`FLAP_WINDOW`] have one identity between them. A rolling update takes
+/// one turn, two at the most.
+pub const FLAPS: usize = 6;
+
+/// See [`FLAPS`]; and it is said no more often than this.
+pub const FLAP_WINDOW: Duration = Duration::from_secs(60);
+
+/// The agent reads its stored identity again before it dials; an API server that does not answer within this must not hold up the link.
+pub const STATE_READ: Duration = Duration::from_secs(2);

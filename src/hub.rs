@@ -14,6 +14,7 @@ mod pki;
 mod proxy;
 mod restore;
 mod restored;
+mod revocation;
 mod said;
 mod sealed;
 mod serve;

@@ -29,3 +29,6 @@ pub const RENEW: &str = "renew";
 
 /// As [`RENEW`]: no more of an answer is sent than the hub allows ([`pace`]).
 pub const ALLOWANCE: &str = "allowance";
+
+/// Capability: certificates are counted, and a request for renewal says which one it succeeds (`RenewRequest.generation`).
+pub const GENERATION: &str = "generation";

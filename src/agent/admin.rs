@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use super::{metrics::Metrics, run::RunError};
+use super::{metrics::Metrics, redial::Shut, run::RunError};
 use crate::defaults;
 
 /// What the probes ask about.
@@ -25,12 +25,30 @@ use crate::defaults;
 pub(super) struct Health {
     connected: AtomicBool,
     pub(super) metrics: Metrics,
+    /// Why there will be no link until an operator acts.
+    shut: Mutex<Option<Shut>>,
 }
 
 impl Health {
     pub(super) fn connected(&self, yes: bool) {
         self.connected.store(yes, Ordering::Relaxed);
         self.metrics.connected.set(i64::from(yes));
+        if yes {
+            self.shut(None);
+        }
+    }
+
+    /// The hub does not let this agent in, for that reason.
+    pub(super) fn shut(&self, shut: Option<Shut>) {
+        *self.shut.lock().expect("no panic while it is held") = shut;
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.connected.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let shut = *self.shut.lock().expect("no panic while it is held");
+        Err(shut.map_or("no link to the hub", Shut::as_str).to_owned())
     }
 }
 
@@ -66,13 +84,37 @@ fn answer(health: &Health, path: &str) -> Response<Full<Bytes>> {
         response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(openmetrics));
         return response;
     }
-    let (code, text) = match path {
-        "/healthz" => (StatusCode::OK, "ok\n"),
-        "/readyz" if health.connected.load(Ordering::Relaxed) => (StatusCode::OK, "ok\n"),
-        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no link to the hub\n"),
-        _ => (StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n"),
+    let (code, text) = match (path, health.ready()) {
+        ("/healthz", _) | ("/readyz", Ok(())) => (StatusCode::OK, "ok\n".to_owned()),
+        ("/readyz", Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        _ => (StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n".to_owned()),
     };
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = code;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn readiness_says_who_must_act() {
+        let health = Health::default();
+        let said = async |health: &Health| {
+            let response = answer(health, "/readyz");
+            let (code, body) = (response.status(), response.into_body().collect().await.unwrap().to_bytes());
+            (code, String::from_utf8(body.to_vec()).unwrap())
+        };
+        assert!(said(&health).await.1.contains("no link to the hub"));
+        health.shut(Some(Shut::Locked));
+        let (code, text) = said(&health).await;
+        assert!(code == StatusCode::SERVICE_UNAVAILABLE && text.contains("locked this cluster"), "{text}");
+        health.connected(true);
+        assert_eq!(said(&health).await.0, StatusCode::OK);
+        health.connected(false);
+        assert!(said(&health).await.1.contains("no link to the hub"), "an old reason is not kept");
+    }
 }

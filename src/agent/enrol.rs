@@ -40,6 +40,9 @@ pub enum EnrolError {
     /// The hub says no.
     #[error("the hub refuses: {0}")]
     Refused(String),
+    /// The cluster is locked: an operator unlocks it, and the token is good then.
+    #[error("the hub does not let this cluster join now: {0}")]
+    Locked(String),
     /// The hub's answer makes no sense.
     #[error("the hub's answer cannot be used: {0}")]
     Answer(String),
@@ -66,9 +69,11 @@ pub(super) async fn enrol(settings: &Settings, token: &Secret, key: &KeyPair) ->
     let asked = timeout(defaults::ENROL, ask(settings, token, key)).await;
     let (status, body) = asked.map_err(|_| unreachable("no answer in time".to_owned()))?.map_err(unreachable)?;
     if status != StatusCode::OK {
-        let message = serde_json::from_slice::<serde_json::Value>(&body).ok();
-        let message =
-            message.and_then(|v| v["message"].as_str().map(str::to_owned)).unwrap_or_else(|| status.to_string());
+        let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
+        let message = said["message"].as_str().map_or_else(|| status.to_string(), str::to_owned);
+        if said["details"]["causes"][0]["reason"] == "ClusterLocked" {
+            return Err(EnrolError::Locked(message));
+        }
         // An overloaded or failing hub may well say yes later.
         let refused = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
         return Err(if refused { EnrolError::Refused(message) } else { unreachable(message) });

@@ -21,7 +21,7 @@ use crate::{
     identity::KeyPair,
     transport::{Heard, IncomingStream, Link, LinkEnd, OpenError, Priority, RecvError, RecvHalf, SendError, SendHalf},
     wire::{
-        ALLOWANCE, CloseCode, Frame, FrameKind, RENEW,
+        ALLOWANCE, CloseCode, Frame, FrameKind, GENERATION, RENEW,
         generated::{
             Control, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, Welcome, control_message::Body,
             open::Kind,
@@ -71,7 +71,7 @@ impl Live {
     pub(super) async fn start(link: Link, kubernetes_version: &str, instance: &str) -> Result<Self, HelloError> {
         let hello = Hello {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: [RENEW, ALLOWANCE].map(str::to_owned).to_vec(),
+            capabilities: [RENEW, ALLOWANCE, GENERATION].map(str::to_owned).to_vec(),
             instance: instance.to_owned(),
             kubernetes_version: kubernetes_version.to_owned(),
         };
@@ -109,7 +109,7 @@ impl Live {
         renew_at: Option<OffsetDateTime>,
         identity: &Identity,
     ) -> Event {
-        let mut renewal = Renewal { due: renew_at, asked: None };
+        let mut renewal = Renewal { due: renew_at, asked: None, generation: self.welcome.generation };
         loop {
             tokio::select! {
                 biased;
@@ -231,6 +231,8 @@ enum Told {
 struct Renewal {
     due: Option<OffsetDateTime>,
     asked: Option<KeyPair>,
+    /// What the hub calls the certificate that is renewed; 0 where it does not count.
+    generation: u64,
 }
 
 impl Renewal {
@@ -247,7 +249,7 @@ impl Renewal {
         let left = identity.enrolled.as_ref().map_or(time::Duration::ZERO, |e| e.not_after() - now);
         self.due = Some(now + renewal_retry(Duration::try_from(left).unwrap_or(Duration::ZERO)));
         let key = self.asked.insert(KeyPair::generate());
-        RenewRequest { csr: Bytes::from(key.csr()) }
+        RenewRequest { csr: Bytes::from(key.csr()), generation: self.generation }
     }
 
     /// The new identity, if it is one for the key that was asked with, and for who this agent is.

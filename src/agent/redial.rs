@@ -8,14 +8,52 @@ use crate::{defaults, transport::LinkEnd, wire::CloseCode};
 #[derive(Debug, Default)]
 pub(crate) struct Redial {
     failures: u32,
-    refused: bool,
+    shut: Option<Shut>,
+}
+
+/// Why the hub does not let this agent in until an operator acts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Shut {
+    /// The cluster is locked.
+    Locked,
+    /// The cluster was removed, or the certificate was revoked.
+    Revoked,
+    /// The certificate's successor is in use, and this process has not got it.
+    Spent,
+}
+
+impl Shut {
+    /// What a link's end says of it.
+    pub(crate) fn of(end: &LinkEnd) -> Option<Self> {
+        match end {
+            LinkEnd::Peer(CloseCode::Locked) => Some(Self::Locked),
+            LinkEnd::Peer(CloseCode::Revoked) => Some(Self::Revoked),
+            LinkEnd::Peer(CloseCode::Superseded) => Some(Self::Spent),
+            _ => None,
+        }
+    }
+
+    /// For the log and for probes: what it is, and what to do.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Locked => {
+                "the hub has locked this cluster: nothing is served until it is unlocked there (`roadstead cluster show` says why)"
+            }
+            Self::Spent => {
+                "another agent has renewed the certificate of this one: two installations have one Secret; keep one of them"
+            }
+            Self::Revoked => {
+                "the hub has removed this cluster or revoked its certificate: join again with a new token and an empty state"
+            }
+        }
+    }
 }
 
 impl Redial {
     /// How long to wait before the next attempt; `jitter` is between 0 and 1.
     pub(crate) fn wait(&mut self, jitter: f64) -> Duration {
-        if self.refused {
-            return defaults::REFUSED_WAIT;
+        if self.shut.is_some() {
+            return slowly(jitter);
         }
         let failures = self.failures;
         self.failures = failures.saturating_add(1);
@@ -29,11 +67,16 @@ impl Redial {
     /// A link ended after `lived`.
     pub(crate) fn lost(&mut self, lived: Duration, end: &LinkEnd) {
         self.failures = if lived >= defaults::LINK_PROVEN { 1 } else { self.failures.max(1) };
-        self.refused = *end == LinkEnd::Peer(CloseCode::Revoked);
-        if self.refused {
-            tracing::error!("the hub does not know this cluster any more: it was removed; join again with a new token");
+        self.shut = Shut::of(end);
+        if let Some(shut) = self.shut {
+            tracing::error!("{}", shut.as_str());
         }
     }
+}
+
+/// How long to wait before asking again where only an operator can help.
+pub(super) fn slowly(jitter: f64) -> Duration {
+    defaults::REFUSED_WAIT.mul_f64(0.5 + jitter)
 }
 
 /// Between 0 and 1, differently on every machine.
@@ -74,9 +117,16 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_cluster_does_not_hammer_the_hub() {
-        let mut redial = Redial::default();
-        redial.lost(Duration::ZERO, &LinkEnd::Peer(CloseCode::Revoked));
-        assert_eq!(redial.wait(0.0), defaults::REFUSED_WAIT);
+    fn a_removed_or_locked_cluster_does_not_hammer_the_hub_and_a_fleet_of_them_not_at_once() {
+        for code in [CloseCode::Revoked, CloseCode::Locked, CloseCode::Superseded] {
+            let mut redial = Redial::default();
+            redial.lost(Duration::ZERO, &LinkEnd::Peer(code));
+            for _ in 0..3 {
+                assert_eq!(redial.wait(0.0), defaults::REFUSED_WAIT / 2);
+                assert_eq!(redial.wait(1.0), defaults::REFUSED_WAIT * 3 / 2);
+            }
+            redial.lost(defaults::LINK_PROVEN, &LinkEnd::Silent);
+            assert!(redial.wait(1.0) <= defaults::REDIAL_FIRST * 2, "it is back to normal");
+        }
     }
 }

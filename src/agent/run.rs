@@ -2,10 +2,12 @@
 
 mod identity;
 mod moored;
+mod reread;
 
 use std::{
     net::SocketAddr,
     sync::{Arc, Once},
+    time::Duration,
 };
 
 use tokio::{
@@ -18,7 +20,7 @@ use super::{
     admin::{Health, serve_admin},
     enrol::EnrolError,
     link::Live,
-    redial::{Redial, jitter},
+    redial::{Redial, Shut, jitter},
     settings::{ApiServerFrom, Settings},
     state::{Identity, State, StateError},
     upstream::{SetupError, Upstream},
@@ -30,7 +32,7 @@ use crate::{
         tls::{TlsError, agent_client},
         verify::LINK_SERVER_NAME,
     },
-    transport::{BindError, DialError, Dialer},
+    transport::{BindError, DialError, Dialer, LinkEnd},
     wire::ALPN_LINK,
 };
 
@@ -126,7 +128,7 @@ impl Agent {
             let live = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                live = self.connect(&identity, &mut redial) => live?,
+                live = self.connect(&mut identity, &mut redial) => live?,
             };
             if !self.moored(live, &mut identity, &mut redial, stop).await? {
                 return Ok(());
@@ -134,28 +136,65 @@ impl Agent {
         }
     }
 
-    /// Dials until a link is live.
-    async fn connect(&self, identity: &Identity, redial: &mut Redial) -> Result<Live, RunError> {
+    /// Dials until a link is live, with what is stored now.
+    async fn connect(&self, identity: &mut Identity, redial: &mut Redial) -> Result<Live, RunError> {
+        let version = self.kubernetes_version().await;
+        let mut spent = None;
+        loop {
+            sleep(redial.wait(jitter())).await;
+            self.reread(identity).await;
+            if spent.is_some() && spent == reread::leaf(identity) {
+                tracing::error!("{}", Shut::Spent.as_str());
+                continue;
+            }
+            match self.attempt(identity, &version).await? {
+                Ok(live) => return Ok(live),
+                Err(end) if self.refused(redial, end.as_ref()) == Some(Shut::Spent) => {
+                    spent = reread::leaf(identity);
+                    self.reread(identity).await;
+                    if reread::leaf(identity) != spent {
+                        *redial = Redial::default();
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Dials once; else how the hub ended it, if it was the hub.
+    async fn attempt(&self, identity: &Identity, version: &str) -> Result<Result<Live, Option<LinkEnd>>, RunError> {
         let enrolled = identity.enrolled.as_ref().ok_or(RunError::NoToken)?;
         self.health.metrics.certificate(enrolled.not_after());
         let trust = HubTrust::Pins(self.settings.hub_ca_pins.clone());
         let verifier = Arc::new(HubVerifier::new(trust, enrolled.own.trust_domain.clone()));
         let tls = Arc::new(agent_client(verifier, enrolled.chain.clone(), &identity.key, ALPN_LINK)?);
-        let version = self.kubernetes_version().await;
-        loop {
-            sleep(redial.wait(jitter())).await;
-            match self.dial(&tls).await {
-                Ok(link) => match Live::start(link, &version, &self.instance).await {
-                    Ok(live) => {
-                        let cluster = &live.welcome.cluster_name;
-                        tracing::info!(hub = %live.link.remote_address(), cluster, "moored");
-                        return Ok(live);
-                    }
-                    Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "link refused"),
-                },
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot dial the hub"),
+        let link = match self.dial(&tls).await {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot dial the hub");
+                return Ok(Err(error.end()));
+            }
+        };
+        match Live::start(link.clone(), version, &self.instance).await {
+            Ok(live) => {
+                let cluster = &live.welcome.cluster_name;
+                tracing::info!(hub = %live.link.remote_address(), cluster, "moored");
+                Ok(Ok(live))
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "link refused");
+                Ok(Err(link.end()))
             }
         }
+    }
+
+    /// A link ended before it was live: where the hub said that an operator must act, it is asked slowly from now on.
+    fn refused(&self, redial: &mut Redial, end: Option<&LinkEnd>) -> Option<Shut> {
+        let end = end?;
+        let shut = Shut::of(end)?;
+        redial.lost(Duration::ZERO, end);
+        self.health.shut(Some(shut));
+        Some(shut)
     }
 
     async fn dial(&self, tls: &Arc<rustls::ClientConfig>) -> Result<crate::transport::Link, DialFailed> {
@@ -196,6 +235,16 @@ enum DialFailed {
     Bind(#[from] BindError),
     #[error(transparent)]
     Dial(#[from] DialError),
+}
+
+impl DialFailed {
+    /// What the hub said, if it was the hub who refused.
+    fn end(self) -> Option<LinkEnd> {
+        match self {
+            Self::Dial(DialError::Refused { end, .. }) => Some(end),
+            Self::Dial(_) | Self::Name { .. } | Self::NoAddress(_) | Self::Bind(_) => None,
+        }
+    }
 }
 
 async fn api_server(from: &ApiServerFrom) -> Result<kube::Config, RunError> {

@@ -9,11 +9,13 @@ use super::output::Format;
 
 mod hub;
 mod join;
+mod revocation;
 
 pub(super) use hub::{BackupArgs, HubCall, HubCommand, RestoreArgs};
 pub(super) use join::{
     ClusterRekeyArgs, JoinArgs, JoinTokenCommand, JoinTokenCreateArgs, JoinTokenRevokeArgs, ManifestArgs,
 };
+pub(super) use revocation::{BecauseArgs, CertCommand, CertListArgs};
 
 /// The command line of `roadstead`.
 #[derive(Debug, Parser)]
@@ -37,6 +39,9 @@ pub(super) enum Command {
     /// Manage clusters
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Manage certificates of agents
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Manage tokens of people and programs
     #[command(subcommand)]
     Token(TokenCommand),
@@ -178,6 +183,12 @@ pub(super) enum ClusterCommand {
     List(PlainArgs),
     /// Show one cluster
     Show(NamedArgs),
+    /// Serve nothing of a cluster and let nothing of it in, until it is unlocked
+    Lock(BecauseArgs),
+    /// Serve a locked cluster again
+    Unlock(NamedArgs),
+    /// Kill every certificate of a cluster so far; its agent may join anew with a new join token
+    Revoke(BecauseArgs),
     /// Remove a cluster; its agent is refused from then on
     Remove(NamedArgs),
     /// Print the manifest that gives an announced cluster's agent a new key, for `| kubectl apply -f -`

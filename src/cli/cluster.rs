@@ -119,13 +119,15 @@ pub(super) fn list(args: &PlainArgs, context: &mut Context<'_>) -> Result<(), Fa
         return output::json(context, &list);
     }
     let now = OffsetDateTime::now_utc();
-    let row = |c: &ClusterView| [c.name.clone(), link(c, now), labels(&c.labels), rough(now - c.created)];
+    let row = |c: &ClusterView| {
+        [c.name.clone(), c.state.as_str().to_owned(), link(c, now), labels(&c.labels), rough(now - c.created)]
+    };
     let rows: Vec<_> = list.items.iter().map(row).collect();
     if rows.is_empty() {
         output::hint(context, "no cluster is yours to see; an admin adds one with `roadstead cluster add NAME`");
         return Ok(());
     }
-    output::table(context, ["NAME", "LINK", "LABELS", "AGE"], &rows)
+    output::table(context, ["NAME", "STATE", "LINK", "LABELS", "AGE"], &rows)
 }
 
 pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -142,7 +144,7 @@ pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Fa
         ("name", view.name.clone()),
         ("uid", view.uid.clone()),
         ("labels", labels(&view.labels)),
-        ("state", view.state.as_str().to_owned()),
+        ("state", state(&view, now)),
         ("link", link(&view, now)),
         ("last seen", at(view.last_seen)),
         ("created", timestamp(view.created)),
@@ -150,7 +152,18 @@ pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Fa
         ("agent", or_none(&view.agent_version)),
         ("kubernetes", or_none(&view.kubernetes_version)),
     ];
-    output::pairs(context, &pairs)
+    output::pairs(context, &pairs)?;
+    if let Some(next) = &view.next_step {
+        output::hint(context, &format!("# {}", output::shown(next)));
+    }
+    Ok(())
+}
+
+/// The state, since when and why.
+fn state(view: &ClusterView, now: OffsetDateTime) -> String {
+    let since = view.state_since.map_or(String::new(), |at| format!(", for {}", rough(now - at)));
+    let why = view.state_reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    format!("{}{since}{why}", view.state.as_str())
 }
 
 pub(super) fn remove(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -165,7 +178,7 @@ pub(super) fn remove(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), 
 }
 
 /// The path of a cluster. A name that none can have is "not found" without asking: it could change the path otherwise.
-fn cluster_path(name: &str) -> Result<String, Failure> {
+pub(super) fn cluster_path(name: &str) -> Result<String, Failure> {
     if is_dns_label(name) {
         return Ok(format!("/api/v1/clusters/{name}"));
     }

@@ -1,8 +1,11 @@
 //! The hub's own API: clusters, tokens, status. Errors are Kubernetes `Status` documents, as everywhere.
 
 mod backup;
+mod certificates;
 mod clusters;
 mod join_tokens;
+mod revocation;
+mod state;
 mod tokens;
 
 use std::net::IpAddr;
@@ -17,8 +20,8 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Hub,
-    api_types::{ClusterCounts, ClusterList, EnrolRequest, HubStatus, WhoAmI},
-    directory::{DirectoryError, JoinError},
+    api_types::{CLUSTER_LOCKED, ClusterCounts, ClusterList, EnrolRequest, HubStatus, WhoAmI},
+    directory::{Denied, DirectoryError, JoinError, RenewError},
     enrol::{self, EnrolError, Source},
     metrics::Enrolment,
     proxy::{ProxyBody, respond},
@@ -51,12 +54,25 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
             join_tokens::create(hub, admin(caller)?, name, read(request).await?).await
         }
         (&Method::DELETE, ["clusters", name, "tokens", id]) => join_tokens::revoke(hub, admin(caller)?, name, id).await,
+        (&Method::POST, ["clusters", name, "lock"]) => {
+            revocation::lock(hub, admin(caller)?, name, read(request).await?).await
+        }
+        (&Method::POST, ["clusters", name, "unlock"]) => revocation::unlock(hub, admin(caller)?, name).await,
+        (&Method::POST, ["clusters", name, "revoke"]) => {
+            revocation::revoke(hub, admin(caller)?, name, read(request).await?).await
+        }
+        (&Method::GET, ["certificates"]) => certificates::list(hub, admin(caller)?, request.uri().query()).await,
+        (&Method::GET, ["certificates", serial]) => certificates::show(hub, admin(caller)?, serial).await,
+        (&Method::DELETE, ["certificates", serial]) => certificates::revoke(hub, admin(caller)?, serial).await,
         (&Method::GET, ["tokens"]) => tokens::list(hub, admin(caller)?),
         (&Method::POST, ["tokens"]) => tokens::create(hub, admin(caller)?, read(request).await?).await,
         (&Method::DELETE, ["tokens", id]) => tokens::revoke(hub, admin(caller)?, id).await,
         (&Method::POST, ["backup"]) => backup::make(hub, admin(caller)?).await,
         (&Method::POST, ["restore", "acknowledge"]) => backup::acknowledge(hub, admin(caller)?).await,
-        (_, ["whoami" | "status" | "clusters" | "tokens" | "backup", ..] | ["restore", "acknowledge"]) => {
+        (
+            _,
+            ["whoami" | "status" | "clusters" | "certificates" | "tokens" | "backup", ..] | ["restore", "acknowledge"],
+        ) => {
             Err(Status::new(Reason::MethodNotAllowed, format!("{} is not allowed on /api/v1/{path}", request.method())))
         }
         _ => Err(Status::new(Reason::NotFound, format!("/api/v1/{path} does not exist"))),
@@ -101,6 +117,15 @@ fn enrol_status(error: EnrolError, from: IpAddr) -> Status {
         EnrolError::Join(JoinError::Refused(why)) => {
             tracing::warn!(why, %from, "join token refused");
             Status::new(Reason::Unauthorized, error.to_string())
+        }
+        EnrolError::Join(JoinError::Denied(ref denied)) => {
+            tracing::warn!(%denied, "enrolment refused");
+            let status = Status::new(Reason::Forbidden, error.to_string());
+            if let RenewError::Denied(Denied::Locked(_)) = denied {
+                status.with_cause(CLUSTER_LOCKED, "")
+            } else {
+                status
+            }
         }
         EnrolError::Join(JoinError::Directory(error)) | EnrolError::Issue(error) => failed(error),
     }
@@ -151,6 +176,7 @@ fn failed(error: DirectoryError) -> Status {
             Status::new(Reason::AlreadyExists, error.to_string())
         }
         DirectoryError::Missing(_) => Status::new(Reason::NotFound, error.to_string()),
+        DirectoryError::Busy => Status::new(Reason::ServiceUnavailable, error.to_string()).with_retry_after(Some(1)),
         DirectoryError::Store(_) | DirectoryError::Commit(_) | DirectoryError::Record { .. } => {
             tracing::error!(error = &error as &dyn std::error::Error, "store failed");
             let message = if error.is_disk_full() {

@@ -3,6 +3,7 @@
 
 mod join;
 mod restored;
+mod revocation;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,9 @@ use zeroize::Zeroize;
 use crate::access::Cidr;
 pub use join::{JoinTokenCreate, JoinTokenList, JoinTokenView, JoinUse};
 pub use restored::RestoredView;
+pub use revocation::{
+    Because, CLUSTER_LOCKED, CertificateActed, CertificateList, CertificateState, CertificateView, ClusterActed,
+};
 
 /// `POST /api/v1/clusters`: announces a cluster and asks for its join token.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -76,6 +80,12 @@ pub enum ClusterState {
     Pending,
     /// Its agent holds a certificate.
     Enrolled,
+    /// Its agent was away until its certificate had ended.
+    Expired,
+    /// Its certificates were revoked, and no agent has joined since.
+    Revoked,
+    /// Nothing of it is served, and nothing of it is let in.
+    Locked,
     /// A state of a newer hub.
     #[serde(other)]
     Unknown,
@@ -87,6 +97,9 @@ impl ClusterState {
         match self {
             Self::Pending => "pending",
             Self::Enrolled => "enrolled",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Locked => "locked",
             Self::Unknown => "unknown",
         }
     }
@@ -105,6 +118,15 @@ pub struct ClusterView {
     pub labels: BTreeMap<String, String>,
     /// Where it stands.
     pub state: ClusterState,
+    /// Why, where that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_reason: Option<String>,
+    /// Since when, where that is known.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub state_since: Option<OffsetDateTime>,
+    /// What an operator does next, where something is to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<String>,
     /// Whether a live link exists now.
     pub connected: bool,
     /// When it was announced.

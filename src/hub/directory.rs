@@ -1,9 +1,13 @@
 //! What the hub knows for good: clusters, hub tokens, join tokens and certificates issued. The store keeps it, memory
 //! answers for it: no request waits for the disk.
 
+mod certificates;
+mod deny;
 mod join;
 mod join_tokens;
+mod ledger;
 mod records;
+mod standing;
 mod tokens;
 
 use std::{
@@ -18,7 +22,11 @@ use time::OffsetDateTime;
 pub(super) use self::{
     join::{JoinError, Joining},
     join_tokens::JoinWish,
-    records::{CertificateRecord, Cluster, HubToken, JoinRecord, Use},
+    ledger::Denied,
+    records::{
+        CertificateRecord, Cluster, HubToken, JoinRecord, Lock, LockedBy, RevokedCertificate, StandingRecord, Use,
+    },
+    standing::{Admitted, RenewError},
 };
 use crate::{
     defaults,
@@ -58,6 +66,9 @@ pub enum DirectoryError {
     /// Nothing of that name or id.
     #[error("{0} does not exist")]
     Missing(String),
+    /// Others changed the same record each time that this was tried.
+    #[error("the record was changed by others at the same moment")]
+    Busy,
 }
 
 impl DirectoryError {
@@ -82,6 +93,7 @@ struct Memory {
     seen: HashMap<ClusterUid, OffsetDateTime>,
     /// When the newest certificate of each cluster ends.
     certificates: HashMap<ClusterUid, OffsetDateTime>,
+    ledger: ledger::Ledger,
 }
 
 impl Directory {
@@ -105,6 +117,7 @@ impl Directory {
         for (_, certificate) in list::<CertificateRecord>(&*store, "certificates/").await? {
             memory.certified(&certificate);
         }
+        memory.ledger.load(&*store).await?;
         Ok(Self { store, memory: RwLock::new(memory) })
     }
 
@@ -171,6 +184,8 @@ impl Directory {
             Op::delete(format!("names/{}", cluster.name), Expect::Any),
             Op::delete(format!("clusters/{}", cluster.uid), Expect::Any),
             Op::delete(format!("seen/{}", cluster.uid), Expect::Any),
+            Op::delete(standing::standing_key(&cluster.uid), Expect::Any),
+            Op::delete(format!("{}{}", deny::LOCKS, cluster.uid), Expect::Any),
         ];
         for (key, join) in list::<JoinRecord>(&*self.store, "join/").await? {
             if join.cluster == cluster.uid && ops.len() < crate::store::MAX_OPS {
@@ -181,6 +196,7 @@ impl Directory {
         let mut memory = self.write();
         memory.by_name.remove(&*cluster.name);
         memory.by_uid.remove(&cluster.uid);
+        memory.ledger.forget_cluster(&cluster.uid);
         Ok(cluster)
     }
 
@@ -220,6 +236,7 @@ impl Memory {
     fn certified(&mut self, certificate: &CertificateRecord) {
         let ends = self.certificates.entry(certificate.cluster.clone()).or_insert(certificate.not_after);
         *ends = (*ends).max(certificate.not_after);
+        self.ledger.issued(certificate);
     }
 }
 
@@ -242,3 +259,6 @@ async fn list<T: DeserializeOwned>(store: &dyn Store, prefix: &str) -> Result<Ve
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

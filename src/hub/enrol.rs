@@ -48,12 +48,7 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest, from: IpAddr) -> Re
             .agents()
             .issue_agent(&request)
             .map_err(|error| DirectoryError::Missing(format!("a usable agents' CA ({error})")))?;
-        let record = CertificateRecord {
-            serial,
-            cluster: cluster.uid.clone(),
-            spki: signed.spki_sha256,
-            not_after: signed.not_after,
-        };
+        let record = CertificateRecord::of(&signed, &cluster.uid, now);
         issued = Some(signed);
         Ok(record)
     });

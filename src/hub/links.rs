@@ -1,19 +1,22 @@
 //! Which cluster is reachable, and by which link. Knows nothing of HTTP.
 
+mod arrivals;
 mod moorings;
 mod outbox;
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use self::arrivals::Arrivals;
 pub(crate) use self::moorings::Moorings;
 pub(super) use self::outbox::Outbox;
 use super::proxy::{Reader, relieve};
@@ -21,6 +24,7 @@ use crate::{
     defaults,
     identity::{ClusterUid, VerifiedPeer},
     transport::{Link, LinkEnd},
+    wire::CloseCode,
 };
 
 /// A link whose agent said hello.
@@ -41,6 +45,10 @@ pub(super) struct ClusterLink {
     next_reader: AtomicU64,
     /// When it was last looked for clients that do not read.
     relieved: Mutex<Option<Instant>>,
+    /// Why the hub closed it under its requests, in words for their clients.
+    cut: OnceLock<String>,
+    /// Its agent should dial anew: another process has the successor of its certificate.
+    pub outdated: CancellationToken,
 }
 
 /// What an agent says of itself. Hostile input: shown, never trusted.
@@ -66,15 +74,23 @@ pub(super) struct Offline {
 #[derive(Debug, Default)]
 struct Cluster {
     live: Moorings<Arc<ClusterLink>>,
+    arrivals: Arrivals,
     last_seen: Option<OffsetDateTime>,
     end: Option<LinkEnd>,
 }
 
 /// All links of this hub.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Links {
     clusters: Mutex<HashMap<ClusterUid, Cluster>>,
     generations: AtomicU64,
+    started: Instant,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self { clusters: Mutex::default(), generations: AtomicU64::default(), started: Instant::now() }
+    }
 }
 
 impl Links {
@@ -103,9 +119,29 @@ impl Links {
             readers: Mutex::default(),
             next_reader: AtomicU64::new(0),
             relieved: Mutex::default(),
+            cut: OnceLock::new(),
+            outdated: CancellationToken::new(),
         });
         self.lock().entry(cluster).or_default().live.moor(generation, link.clone());
         link
+    }
+
+    /// A certificate came into use: other processes of the cluster that hold what it replaced should dial anew with what is stored now.
+    /// The process that renewed it does so by itself.
+    pub(super) fn outdate(&self, current: &VerifiedPeer, instance: &str) {
+        for link in self.all_of(current.cluster()) {
+            if link.peer.serial() != current.serial() && link.agent.instance != instance {
+                link.outdated.cancel();
+            }
+        }
+    }
+
+    /// Whether the links of a cluster come from processes that take turns, as of this one's.
+    pub(super) fn flaps(&self, link: &ClusterLink) -> bool {
+        let now = self.started.elapsed();
+        let mut clusters = self.lock();
+        let arrivals = &mut clusters.entry(link.peer.cluster().clone()).or_default().arrivals;
+        arrivals.came(&link.agent.instance, now, defaults::FLAPS, defaults::FLAP_WINDOW)
     }
 
     /// Takes a link out, and only that one: a reconnect is not evicted by its own past.
@@ -189,6 +225,18 @@ impl ClusterLink {
         }
     }
 
+    /// Closes the link at once; clients of its requests are told `words`.
+    pub(super) fn cut(&self, code: CloseCode, words: String) {
+        // The first reason stands: the link is closed by it.
+        let _ = self.cut.set(words);
+        self.link.close(code);
+    }
+
+    /// Why the hub closed it, if it did so under its requests.
+    pub(super) fn cut_because(&self) -> Option<&str> {
+        self.cut.get().map(String::as_str)
+    }
+
     fn readers(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Reader>>> {
         self.readers.lock().expect("no panic while it is held")
     }
@@ -204,6 +252,13 @@ impl ClusterLink {
 pub(super) struct StreamGuard {
     link: Arc<ClusterLink>,
     reader: Option<u64>,
+}
+
+impl StreamGuard {
+    /// As [`ClusterLink::cut_because`].
+    pub(super) fn cut_because(&self) -> Option<&str> {
+        self.link.cut_because()
+    }
 }
 
 impl Drop for StreamGuard {

@@ -40,6 +40,11 @@ struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct AlertLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct DirectionLabels {
     direction: &'static str,
 }
@@ -66,6 +71,17 @@ pub(super) enum Enrolment {
     Failed,
     /// Not looked at: too many from its source were refused.
     Limited,
+}
+
+/// What somebody should look at: an identity is not where it should be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Alert {
+    /// A spent certificate was shown; its cluster is locked.
+    CopiedKey,
+    /// Agent processes of one cluster take turns.
+    Flapping,
+    /// A genuine certificate was not recorded.
+    Unrecorded,
 }
 
 /// Where a request's bytes go.
@@ -97,6 +113,8 @@ pub(super) struct Metrics {
     /// 1 while the operator's certificate for HTTPS cannot be used.
     pub https_fault: Gauge,
     links_refused: Counter,
+    links_cut: Counter,
+    alerts: Family<AlertLabels, Counter>,
     requests_refused: Counter,
     truncated: Counter,
     clusters: Gauge<i64, std::sync::atomic::AtomicI64>,
@@ -124,6 +142,8 @@ impl Metrics {
             certificates: Family::default(),
             https_fault: Gauge::default(),
             links_refused: Counter::default(),
+            links_cut: Counter::default(),
+            alerts: Family::default(),
             requests_refused: Counter::default(),
             truncated: Counter::default(),
             clusters: Gauge::default(),
@@ -147,6 +167,8 @@ impl Metrics {
         let fault = "1 while the files of --https-cert and --https-key cannot be used";
         r.register("https_certificate_fault", fault, self.https_fault.clone());
         r.register("links_refused", "Agents that were not admitted", self.links_refused.clone());
+        r.register("links_cut", "Links closed by a lock or a revocation", self.links_cut.clone());
+        r.register("identity_alerts", "Identities that were not where they should be", self.alerts.clone());
         r.register("requests_refused", "Requests refused before they had a meaning", self.requests_refused.clone());
         r.register("answers_truncated", "Answers that were cut and shown as cut", self.truncated.clone());
         r.register("clusters", "Clusters that may join", self.clusters.clone());
@@ -196,6 +218,21 @@ impl Metrics {
     /// Counts an agent that was not admitted.
     pub(super) fn refused_link(&self) {
         self.links_refused.inc();
+    }
+
+    /// Counts links that a lock or a revocation closed.
+    pub(super) fn cut_links(&self, count: usize) {
+        self.links_cut.inc_by(count as u64);
+    }
+
+    /// Counts what somebody should look at.
+    pub(super) fn alert(&self, alert: Alert) {
+        let kind = match alert {
+            Alert::CopiedKey => "copied_key",
+            Alert::Flapping => "flapping",
+            Alert::Unrecorded => "unrecorded",
+        };
+        self.alerts.get_or_create(&AlertLabels { kind }).inc();
     }
 
     /// Counts a request that was refused before it had a meaning.

@@ -144,7 +144,7 @@ async fn head_in_time(recv: RecvHalf, judged: &Judged, link: &ClusterLink) -> Re
             Err(_) => link.relieve(),
         }
     };
-    answered.map_err(|failed| failed.status(judged))
+    answered.map_err(|failed| failed.because(link.cut_because()).status(judged))
 }
 
 /// The time that requests are judged by.

@@ -28,6 +28,7 @@ use super::{
     metrics::Metrics,
     pki::{Pki, PkiError},
     restored::Restored,
+    revocation,
     sealed::{self, SealedError},
     session,
     settings::{PublicName, Settings},
@@ -152,6 +153,7 @@ pub async fn run(
         () = admin::serve(hub.clone(), admin) => {}
         () = grants::watch(hub_ref, settings.grants.clone(), reload) => {}
         () = https::watch(given, &hub_ref.metrics) => {}
+        () = revocation::forget_ended(hub_ref) => {}
         () = renew_certificates(hub_ref, &*store, &public_name) => {}
     }
     drain(&hub, &links).await;

@@ -13,15 +13,17 @@ use tokio::{
 use super::{
     Hub,
     links::{AgentInfo, ClusterLink},
+    metrics::Alert,
+    revocation,
     said::{NAME, shown},
 };
 use crate::{
     defaults,
-    hub::directory::{CertificateRecord, Cluster},
+    hub::directory::{Admitted, CertificateRecord, Cluster, Denied, RenewError},
     identity::{AgentRequest, Serial, VerifiedCsr, VerifiedPeer, verify::PeerError},
     transport::{AcceptError, Handshake, HandshakeError, Link, LinkEnd, RecvHalf, SendHalf},
     wire::{
-        ALLOWANCE, CloseCode, Frame, FrameKind, RENEW, StreamCode,
+        ALLOWANCE, CloseCode, Frame, FrameKind, GENERATION, RENEW, StreamCode,
         generated::{
             Allowance, Allowances, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, Welcome,
             control_message::Body, open::Kind,
@@ -30,7 +32,7 @@ use crate::{
 };
 
 /// What this version can do beyond version 1 of the wire.
-const CAPABILITIES: [&str; 2] = [RENEW, ALLOWANCE];
+const CAPABILITIES: [&str; 3] = [RENEW, ALLOWANCE, GENERATION];
 
 /// An agent was not admitted.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,8 @@ enum SessionError {
     Peer(#[from] PeerError),
     #[error("cluster {0} is not known here: it was removed, or the hub was restored from a backup")]
     UnknownCluster(String),
+    #[error("cluster {cluster} is not let in: {denied}")]
+    Denied { cluster: Arc<str>, denied: Denied },
     #[error("no hello within {} s", defaults::HELLO.as_secs())]
     NoHello,
     #[error("hello is not valid")]
@@ -71,6 +75,8 @@ struct Control {
     send: SendHalf,
     recv: RecvHalf,
     renews: bool,
+    /// Requests for renewal say what they succeed.
+    counts: bool,
 }
 
 async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Control, Arc<Cluster>), SessionError> {
@@ -87,6 +93,9 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
     let Some(cluster) = hub.directory.cluster_by_uid(peer.cluster()) else {
         return refuse(CloseCode::Revoked, SessionError::UnknownCluster(peer.cluster().to_string()));
     };
+    if let Err(denied) = revocation::check(hub, &peer) {
+        return refuse(denied.close_code(), turned_away(hub, &cluster, &peer, denied).await);
+    }
     let (mut send, recv, hello) = match timeout(defaults::HELLO, hello(&link)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(error)) => return refuse(CloseCode::Protocol, error),
@@ -99,12 +108,15 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
     };
     let agreed = CAPABILITIES.into_iter().filter(|can| hello.capabilities.iter().any(|c| c == can));
     let capabilities: Vec<_> = agreed.map(str::to_owned).collect();
-    let [renews, paced] = [RENEW, ALLOWANCE].map(|capability| capabilities.iter().any(|c| c == capability));
+    let [renews, paced, counts] = CAPABILITIES.map(|can| capabilities.iter().any(|c| c == can));
+    // Before the agent is told: one that hears nothing comes again with the same certificate.
+    came_into_use(hub, &cluster, &peer, &agent, now).await;
     let welcome = Welcome {
         hub_version: env!("CARGO_PKG_VERSION").to_owned(),
         capabilities,
         cluster_name: cluster.name.to_string(),
         hub_time_ms: i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0),
+        generation: hub.directory.held(&peer).map_or(0, |held| held.position.generation),
     };
     say(&mut send, Body::Welcome(welcome));
     if let Err(error) = send.flush().await {
@@ -112,13 +124,64 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         return Err(SessionError::Ended(link.end().unwrap_or(LinkEnd::Here)));
     }
     let link = hub.links.register(link.clone(), peer, agent, paced.then(Arc::default));
-    // A cluster that was removed while its agent dialled must not slip in: look again, now that it is registered.
-    if hub.directory.cluster_by_uid(&cluster.uid).is_none() {
+    if let Err((code, error)) = look_again(hub, &link, &cluster).await {
         hub.links.unregister(&link, LinkEnd::Here, now);
-        link.link.close(CloseCode::Revoked);
-        return Err(SessionError::UnknownCluster(cluster.uid.to_string()));
+        link.link.close(code);
+        return Err(error);
     }
-    Ok((link, Control { send, recv, renews }, cluster))
+    if hub.links.flaps(&link) {
+        hub.metrics.alert(Alert::Flapping);
+        tracing::error!(
+            event = "identity.flapping",
+            cluster = &*cluster.name,
+            "two agents take turns at one cluster: most likely two installations with a copy of one Secret; keep one of them"
+        );
+    }
+    Ok((link, Control { send, recv, renews, counts }, cluster))
+}
+
+/// What was removed, locked or revoked while its agent dialled must not slip in: now that the link is registered, whoever denies it
+/// finds it, and what was denied before is seen here.
+async fn look_again(hub: &Hub, link: &ClusterLink, cluster: &Arc<Cluster>) -> Result<(), (CloseCode, SessionError)> {
+    if hub.directory.cluster_by_uid(&cluster.uid).is_none() {
+        return Err((CloseCode::Revoked, SessionError::UnknownCluster(cluster.uid.to_string())));
+    }
+    match revocation::check(hub, &link.peer) {
+        Ok(()) => Ok(()),
+        Err(denied) => Err((denied.close_code(), turned_away(hub, cluster, &link.peer, denied).await)),
+    }
+}
+
+/// What follows from a refusal: a copy of a key locks its cluster.
+async fn turned_away(hub: &Hub, cluster: &Arc<Cluster>, peer: &VerifiedPeer, denied: Denied) -> SessionError {
+    if let Denied::Copied(_) = denied {
+        Box::pin(revocation::copied(hub, cluster, peer, "dialled")).await;
+    }
+    SessionError::Denied { cluster: cluster.name.clone(), denied }
+}
+
+/// The peer's certificate is the one in use from now on, if it was the next one.
+async fn came_into_use(hub: &Hub, cluster: &Cluster, peer: &VerifiedPeer, agent: &AgentInfo, now: OffsetDateTime) {
+    let (name, serial) = (&*cluster.name, peer.serial());
+    match Box::pin(hub.directory.admit(peer, now)).await {
+        Ok(Admitted::Current) => {}
+        Ok(Admitted::Promoted) => {
+            tracing::info!(cluster = name, %serial, "certificate came into use");
+            hub.links.outdate(peer, &agent.instance);
+        }
+        Ok(Admitted::Adopted) => {
+            hub.metrics.alert(Alert::Unrecorded);
+            tracing::error!(
+                event = "identity.unrecorded", cluster = name, %serial,
+                "a genuine certificate was not recorded here: the hub was restored from an older backup, or another hub has its CA"
+            );
+        }
+        // The link is served all the same: the next one with this certificate tries again.
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(cluster = name, %serial, error, "cannot store that a certificate came into use");
+        }
+    }
 }
 
 async fn hello(link: &Link) -> Result<(SendHalf, RecvHalf, Hello), SessionError> {
@@ -142,14 +205,15 @@ async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Clus
             link.link.close(CloseCode::Expired);
             LinkEnd::Here
         }
-        () = converse(hub, control, cluster, &link) => {
+        () = converse(hub, control, &link, cluster) => {
             link.link.close(CloseCode::Protocol);
             LinkEnd::Here
         }
         () = refuse_streams(&link.link) => link.link.end().unwrap_or(LinkEnd::Here),
     };
     let now = OffsetDateTime::now_utc();
-    tracing::info!(cluster = &*cluster.name, %address, %end, streams = link.streams(), "agent disconnected");
+    let why = link.cut_because();
+    tracing::info!(cluster = &*cluster.name, %address, %end, why, streams = link.streams(), "agent disconnected");
     hub.links.unregister(&link, end, now);
     Box::pin(remember(hub, cluster)).await;
 }
@@ -177,8 +241,10 @@ async fn refuse_streams(link: &Link) {
 }
 
 /// Answers the agent's messages until the stream ends; asks it to move when the hub drains.
-async fn converse(hub: &Hub, Control { mut send, mut recv, renews }: Control, cluster: &Cluster, link: &ClusterLink) {
-    let mut draining = false;
+async fn converse(hub: &Hub, control: Control, link: &ClusterLink, cluster: &Cluster) {
+    let Control { mut send, mut recv, renews, counts } = control;
+    let asking = Asking { hub, cluster, link, renews, counts };
+    let (mut draining, mut outdated) = (false, false);
     loop {
         let frame = tokio::select! {
             biased;
@@ -193,10 +259,17 @@ async fn converse(hub: &Hub, Control { mut send, mut recv, renews }: Control, cl
                 if send.flush().await.is_err() { return }
                 continue;
             }
+            () = link.outdated.cancelled(), if !outdated => {
+                outdated = true;
+                let left = Duration::try_from(link.peer.not_after() - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO);
+                say(&mut send, Body::Drain(Drain { delay_ms: 0, grace_ms: millis(left) }));
+                if send.flush().await.is_err() { return }
+                continue;
+            }
             frame = recv.frame() => frame,
         };
         let Ok(Some(Frame::Message(bytes))) = frame else { return };
-        match Box::pin(reply(hub, bytes, cluster, renews)).await {
+        match Box::pin(asking.reply(bytes)).await {
             Ok(Some(body)) => {
                 say(&mut send, body);
                 if send.flush().await.is_err() {
@@ -220,46 +293,63 @@ async fn allowances(link: &ClusterLink) -> Vec<Allowance> {
     }
 }
 
-async fn reply(hub: &Hub, bytes: Bytes, cluster: &Cluster, renews: bool) -> Result<Option<Body>, prost::DecodeError> {
-    Ok(match ControlMessage::decode(bytes)?.body {
-        Some(Body::RenewRequest(request)) if renews => {
-            let response = renew(hub, cluster, &request).await;
-            hub.metrics.renewal(response.refusal.is_empty());
-            Some(Body::RenewResponse(response))
-        }
-        // Messages of newer versions, of capabilities that were not agreed, and that make no sense from an agent, are ignored.
-        _ => None,
-    })
+/// An agent on its control stream, and what was agreed with it.
+struct Asking<'a> {
+    hub: &'a Hub,
+    cluster: &'a Cluster,
+    link: &'a ClusterLink,
+    renews: bool,
+    counts: bool,
 }
 
-async fn renew(hub: &Hub, cluster: &Cluster, request: &RenewRequest) -> RenewResponse {
-    let refused = |reason: String| RenewResponse { chain: Vec::new(), refusal: reason };
-    let csr = match VerifiedCsr::parse(&request.csr) {
-        Ok(csr) => csr,
-        Err(error) => return refused(error.to_string()),
-    };
-    let now = OffsetDateTime::now_utc();
-    let serial = Serial::random();
-    let ttl = hub.certificate_life.into();
-    let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
-    let issued = match hub.pki.agents().issue_agent(&request) {
-        Ok(issued) => issued,
-        Err(error) => return refused(error.to_string()),
-    };
-    let record = CertificateRecord {
-        serial,
-        cluster: cluster.uid.clone(),
-        spki: issued.spki_sha256,
-        not_after: issued.not_after,
-    };
-    if let Err(error) = hub.directory.record_certificate(&record).await {
-        tracing::error!(error = &error as &dyn std::error::Error, "certificate not recorded, so not issued");
-        return refused("the hub cannot record the certificate now".to_owned());
+impl Asking<'_> {
+    async fn reply(&self, bytes: Bytes) -> Result<Option<Body>, prost::DecodeError> {
+        Ok(match ControlMessage::decode(bytes)?.body {
+            Some(Body::RenewRequest(request)) if self.renews => {
+                let renewed = self.renew(&request).await;
+                self.hub.metrics.renewal(renewed.is_ok());
+                Some(Body::RenewResponse(
+                    renewed.unwrap_or_else(|refusal| RenewResponse { refusal, ..Default::default() }),
+                ))
+            }
+            // Messages of newer versions, of capabilities that were not agreed, and that make no sense from an agent, are ignored.
+            _ => None,
+        })
     }
-    tracing::info!(cluster = &*cluster.name, %serial, not_after = %issued.not_after, "certificate renewed");
-    RenewResponse {
-        chain: issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
-        refusal: String::new(),
+
+    async fn renew(&self, request: &RenewRequest) -> Result<RenewResponse, String> {
+        let Self { hub, cluster, link, .. } = *self;
+        let csr = VerifiedCsr::parse(&request.csr).map_err(|error| error.to_string())?;
+        let now = OffsetDateTime::now_utc();
+        let generation = self.counts.then_some(request.generation);
+        let renewing = hub.directory.renewing(&link.peer, generation, csr.spki_sha256(), now);
+        let position = match renewing {
+            Ok(position) => position,
+            Err(error) => {
+                tracing::warn!(cluster = &*cluster.name, %error, "certificate not renewed");
+                if let RenewError::Denied(Denied::Copied(_)) = error {
+                    revocation::copied(hub, cluster, &link.peer, "asked for a renewal").await;
+                }
+                return Err(error.to_string());
+            }
+        };
+        let serial = Serial::random();
+        let ttl = hub.certificate_life.into();
+        let asked = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
+        let issued = hub.pki.agents().issue_agent(&asked).map_err(|error| error.to_string())?;
+        let mut record = CertificateRecord::of(&issued, &cluster.uid, now);
+        record.instance = Some(link.agent.instance.clone()).filter(|instance| !instance.is_empty());
+        record.position = position;
+        if let Err(error) = hub.directory.record_certificate(&record).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "certificate not recorded, so not issued");
+            return Err("the hub cannot record the certificate now".to_owned());
+        }
+        tracing::info!(cluster = &*cluster.name, %serial, not_after = %issued.not_after, "certificate renewed");
+        Ok(RenewResponse {
+            chain: issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
+            refusal: String::new(),
+            generation: position.generation,
+        })
     }
 }
 

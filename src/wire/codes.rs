@@ -85,6 +85,8 @@ pub enum CloseCode {
     Overloaded,
     /// Nothing was heard of the peer, who may hear this all the same.
     Silent,
+    /// The cluster is locked: dialling again helps once it is unlocked.
+    Locked,
     /// A code of a newer version.
     Unknown(u64),
 }
@@ -101,6 +103,7 @@ impl CloseCode {
             Self::Overloaded => 0x1005,
             Self::Expired => 0x1006,
             Self::Silent => 0x1007,
+            Self::Locked => 0x1008,
             Self::Unknown(code) => code,
         }
     }
@@ -116,6 +119,7 @@ impl CloseCode {
             Self::Overloaded => "overloaded",
             Self::Expired => "certificate expired",
             Self::Silent => "nothing was heard for too long",
+            Self::Locked => "cluster locked",
             Self::Unknown(_) => "unknown code",
         }
     }
@@ -132,6 +136,7 @@ impl From<u64> for CloseCode {
             0x1005 => Self::Overloaded,
             0x1006 => Self::Expired,
             0x1007 => Self::Silent,
+            0x1008 => Self::Locked,
             other => Self::Unknown(other),
         }
     }

@@ -125,6 +125,7 @@ pub struct Hello {
     pub agent_version: ::prost::alloc::string::String,
     /// What this agent can do beyond version 1; unknown words are ignored. `renew`: ask for certificates over the link.
     /// `allowance`: send no more of an answer than the hub allows.
+    /// `generation`: say of which certificate a request for renewal is the successor.
     #[prost(string, repeated, tag = "2")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Of this agent process; new at every start.
@@ -148,6 +149,9 @@ pub struct Welcome {
     /// Unix time of the hub in milliseconds, so that an agent can tell that its clock is off.
     #[prost(int64, tag = "4")]
     pub hub_time_ms: i64,
+    /// Where both can `generation`: the place of this link's certificate among those of its enrolment.
+    #[prost(uint64, tag = "5")]
+    pub generation: u64,
 }
 /// Hub to agent: dial a new link, then let this one end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -165,6 +169,9 @@ pub struct RenewRequest {
     /// PKCS #10, DER. Only its public key counts.
     #[prost(bytes = "bytes", tag = "1")]
     pub csr: ::prost::bytes::Bytes,
+    /// Where both can `generation`: what the link's Welcome said. Another number is refused.
+    #[prost(uint64, tag = "2")]
+    pub generation: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewResponse {
@@ -174,6 +181,9 @@ pub struct RenewResponse {
     /// Why it was refused; empty when granted.
     #[prost(string, tag = "2")]
     pub refusal: ::prost::alloc::string::String,
+    /// Where both can `generation`: the place of this certificate.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
 }
 /// Hub to agent, where both know `allowance`: how far answers may go whose clients have proved that they read. Without it one
 /// client that does not read holds a whole window of its stream, and a hundred of them the window of the link.

@@ -7,7 +7,7 @@ use super::{Agent, RunError};
 use crate::{
     agent::{
         enrol::{EnrolError, enrol},
-        redial::{Redial, jitter},
+        redial::{Redial, Shut, jitter, slowly},
         settings::JoinToken,
         state::{Enrolled, Identity},
     },
@@ -40,6 +40,11 @@ impl Agent {
             match enrol(&self.settings, token, &identity.key).await {
                 Ok(enrolled) => return self.keep(identity, enrolled, token).await,
                 Err(error) if error.is_permanent() => return Err(error.into()),
+                Err(EnrolError::Locked(why)) => {
+                    tracing::error!(why, "{}", Shut::Locked.as_str());
+                    self.health.shut(Some(Shut::Locked));
+                    sleep(slowly(jitter())).await;
+                }
                 Err(error) => tracing::warn!(%error, "cannot join yet"),
             }
             sleep(redial.wait(jitter())).await;

@@ -11,7 +11,7 @@ use crate::{
     agent::{
         link::{Event, Live, renewal_retry},
         metrics,
-        redial::{Redial, jitter},
+        redial::{Redial, Shut, jitter},
         state::{Enrolled, Identity},
     },
     defaults,
@@ -128,6 +128,7 @@ impl Agent {
         self.health.connected(false);
         tracing::warn!(%end, "link lost");
         redial.lost(up.elapsed(), end);
+        self.health.shut(Shut::of(end));
         true
     }
 

@@ -50,8 +50,8 @@ fn cluster_list_and_show_print_for_people_and_for_scripts() {
     let (ran, asked) = against("cluster list", 200, list.clone());
     assert_eq!(asked[0].line, "GET /api/v1/clusters");
     let lines: Vec<_> = ran.out.lines().collect();
-    assert!(lines[0].starts_with("NAME        LINK        LABELS     AGE"), "{}", ran.out);
-    assert!(lines[2].starts_with("long-name   connected   env=prod   "), "{}", ran.out);
+    assert!(lines[0].starts_with("NAME        STATE      LINK        LABELS     AGE"), "{}", ran.out);
+    assert!(lines[2].starts_with("long-name   enrolled   connected   env=prod   "), "{}", ran.out);
     let (ran, _) = against("cluster list --output json", 200, list);
     assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["items"][1]["name"], "long-name");
     let (ran, asked) = against("cluster show a", 200, cluster("a"));

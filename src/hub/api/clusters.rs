@@ -3,17 +3,19 @@
 use http::StatusCode;
 use time::OffsetDateTime;
 
-use super::{Answer, failed, join_tokens, json};
+use super::{
+    Answer, failed, join_tokens, json,
+    state::{Stands, stands},
+};
 use crate::{
     access::{Principal, check_label, is_dns_label},
     hub::{
         Hub,
-        api_types::{ClusterCreate, ClusterState, ClusterView, JoinTokenCreate},
+        api_types::{ClusterCreate, ClusterView, JoinTokenCreate},
         directory::Cluster,
+        revocation,
     },
     k8s::{Reason, Status},
-    transport::LinkEnd,
-    wire::CloseCode,
 };
 
 /// The clusters that a caller may know of.
@@ -24,18 +26,23 @@ pub(super) fn visible(hub: &Hub, caller: &Principal) -> Vec<ClusterView> {
     clusters.iter().filter(|c| caller.admin || held.can_see(&c.reference())).map(|c| view(hub, c)).collect()
 }
 
-fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
+pub(super) fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
     let (link, last_seen) = match hub.links.of(&cluster.uid) {
         Ok(link) => (Some(link), Some(OffsetDateTime::now_utc())),
         Err(offline) => (None, offline.last_seen),
     };
     let certificate_expires = hub.directory.certificate_ends(&cluster.uid);
+    let now = OffsetDateTime::now_utc();
+    let Stands { state, reason, since, next_step } = stands(hub, cluster, now);
     let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     ClusterView {
         name: cluster.name.to_string(),
         uid: cluster.uid.to_string(),
         labels: cluster.labels.clone(),
-        state: if certificate_expires.is_some() { ClusterState::Enrolled } else { ClusterState::Pending },
+        state,
+        state_reason: reason,
+        state_since: since,
+        next_step,
         connected: link.is_some(),
         created: cluster.created,
         last_seen,
@@ -75,11 +82,7 @@ pub(super) async fn add(hub: &Hub, caller: &Principal, wish: ClusterCreate) -> A
 
 pub(super) async fn remove(hub: &Hub, caller: &Principal, name: &str) -> Answer {
     let cluster = hub.directory.remove_cluster(name).await.map_err(failed)?;
-    for link in hub.links.all_of(&cluster.uid) {
-        link.link.close(CloseCode::Revoked);
-        hub.links.unregister(&link, LinkEnd::Here, OffsetDateTime::now_utc());
-    }
-    hub.links.forget(&cluster.uid);
+    revocation::removed(hub, &cluster);
     tracing::info!(cluster = &*cluster.name, uid = %cluster.uid, by = %caller.subject, "cluster removed");
     json(StatusCode::OK, &view(hub, &cluster))
 }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use time::OffsetDateTime;
 
-use super::{CertificateRecord, Cluster, Directory, DirectoryError, JoinRecord, Use, decode, put};
+use super::{CertificateRecord, Cluster, Directory, DirectoryError, JoinRecord, RenewError, Use, decode, put};
 use crate::{
     defaults,
     identity::{SecretHash, SpkiSha256, Token},
@@ -19,6 +19,9 @@ pub(in crate::hub) enum JoinError {
         "the join token is not valid: it may be mistyped, used, revoked, expired or bound to other addresses; make a new one with `roadstead cluster token create`"
     )]
     Refused(&'static str),
+    /// The token is right, but the cluster is locked, or the key may not be used.
+    #[error("the cluster cannot be joined now: {0}")]
+    Denied(#[source] RenewError),
     /// The store failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -60,9 +63,11 @@ impl Directory {
             };
             let used = record.use_by(joining)?;
             let cluster = self.cluster_by_uid(&record.cluster).ok_or(JoinError::Refused("its cluster was removed"))?;
-            let certificate = issue(&cluster)?;
+            self.may_enrol(&cluster.uid, joining.spki).map_err(JoinError::Denied)?;
+            let mut certificate = issue(&cluster)?;
+            let enrolling = self.enrolling(&mut certificate).await?;
             let seen = Expect::Revision(entry.revision);
-            let ops = vec![
+            let mut ops = vec![
                 match used {
                     Used::New => put(key.clone(), &record, seen),
                     // Nothing to write: many that come again at once are not in each other's way.
@@ -70,9 +75,10 @@ impl Directory {
                 },
                 put(format!("certificates/{}", certificate.serial), &certificate, Expect::Absent),
             ];
+            ops.extend(enrolling.iter().map(|enrolling| enrolling.op.clone()));
             match self.store.commit(ops).await {
-                Ok(_) => {
-                    self.write().certified(&certificate);
+                Ok(revision) => {
+                    self.enrolled(&certificate, enrolling, revision);
                     return Ok(cluster);
                 }
                 Err(CommitError::Conflict { .. }) => {}
@@ -159,6 +165,7 @@ mod tests {
         match record.use_by(&joining) {
             Ok(_) => None,
             Err(JoinError::Refused(why)) => Some(why),
+            Err(JoinError::Denied(error)) => panic!("{error}"),
             Err(JoinError::Directory(error)) => panic!("{error}"),
         }
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Cidr, ClusterRef, TokenRecord},
-    identity::{ClusterUid, SecretHash, Serial, SpkiSha256, TokenId},
+    identity::{ClusterUid, Held, Issued, Position, SecretHash, Serial, SpkiSha256, Standing, TokenId, VerifiedPeer},
 };
 
 /// A cluster that may join.
@@ -120,6 +120,105 @@ pub(crate) struct CertificateRecord {
     /// Valid until.
     #[serde(with = "rfc3339")]
     pub not_after: OffsetDateTime,
+    /// When it was issued, if that was recorded.
+    #[serde(default, with = "rfc3339::option")]
+    pub issued: Option<OffsetDateTime>,
+    /// The agent process that asked for it over its link.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// Its place among the cluster's certificates.
+    #[serde(default, flatten)]
+    pub position: Position,
+}
+
+impl CertificateRecord {
+    /// Of what was just issued to an agent. Its place is given when it is recorded.
+    pub(crate) fn of(issued: &Issued, cluster: &ClusterUid, now: OffsetDateTime) -> Self {
+        Self {
+            serial: issued.serial,
+            cluster: cluster.clone(),
+            spki: issued.spki_sha256,
+            not_after: issued.not_after,
+            issued: Some(now),
+            instance: None,
+            position: Position::default(),
+        }
+    }
+
+    /// Of a certificate that is genuine and not recorded: when it was issued nobody knows.
+    pub(crate) fn adopted(peer: &VerifiedPeer, position: Position) -> Self {
+        Self {
+            serial: peer.serial(),
+            cluster: peer.cluster().clone(),
+            spki: peer.spki_sha256(),
+            not_after: peer.not_after(),
+            issued: None,
+            instance: None,
+            position,
+        }
+    }
+
+    /// What decides about it.
+    pub(crate) fn held(&self) -> Held {
+        Held { serial: self.serial, spki: self.spki, position: self.position, not_after: self.not_after }
+    }
+}
+
+/// Nothing of a cluster is served, and nothing of it is let in.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Lock {
+    /// Which cluster.
+    pub cluster: ClusterUid,
+    /// What those are told who ask for it.
+    pub reason: String,
+    /// Who locked it.
+    pub by: LockedBy,
+    /// Since when.
+    #[serde(with = "rfc3339")]
+    pub at: OffsetDateTime,
+}
+
+/// Who locks a cluster.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum LockedBy {
+    /// An administrator, by name.
+    Admin(String),
+    /// The hub, for a spent certificate was shown.
+    CopiedKey,
+}
+
+/// A certificate that is dead before its time, and with it its key.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct RevokedCertificate {
+    /// Its serial.
+    pub serial: Serial,
+    /// Of its key.
+    pub spki: SpkiSha256,
+    /// Whose it was.
+    pub cluster: ClusterUid,
+    /// By whom it was revoked.
+    pub by: String,
+    /// When.
+    #[serde(with = "rfc3339")]
+    pub at: OffsetDateTime,
+    /// When it would have ended.
+    #[serde(with = "rfc3339")]
+    pub not_after: OffsetDateTime,
+}
+
+/// What the hub knows of a cluster's certificates, and who revoked them.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct StandingRecord {
+    /// The rules' own part.
+    #[serde(flatten)]
+    pub standing: Standing,
+    /// Who revoked them last, if anybody.
+    #[serde(default)]
+    pub revoked_by: Option<String>,
+    /// And why.
+    #[serde(default)]
+    pub revoked_reason: Option<String>,
 }
 
 /// When a cluster was last there.

@@ -197,7 +197,10 @@ impl LinkBody {
                 self.upload = None;
                 Poll::Ready(None)
             }
-            Next::Cut(hop, message) => self.fail(hop, message),
+            Next::Cut(hop, message) => match self.stream.cut_because() {
+                Some(words) => self.fail(Hop::Hub, words.to_owned()),
+                None => self.fail(hop, message),
+            },
         }
     }
 

@@ -148,6 +148,14 @@ impl Failed {
         meaning(failure.code()).1
     }
 
+    /// The same, if the hub itself closed the link: for that reason. What may have been executed stays as it is.
+    pub(super) fn because(self, words: Option<&str>) -> Self {
+        match words {
+            Some(words) => Self { hop: Hop::Hub, message: words.to_owned(), ..self },
+            None => self,
+        }
+    }
+
     /// What the client is told.
     pub(super) fn status(self, judged: &Judged) -> Status {
         self.answer(&Asked {

@@ -65,7 +65,7 @@ pub(super) async fn exchange(
         request_id: judged.request_id,
         ends_with_status: matches!(streaming, Some(Streaming::Exec | Streaming::Attach)),
         tracker: Mutex::new(tracker),
-        _stream: link.count_stream(),
+        stream: link.count_stream(),
     };
     hub.tasks.spawn(session.run(client, send, recv, cut));
     let mut response = Response::new(ProxyBody::empty());
@@ -81,7 +81,7 @@ struct Session {
     /// exec and attach: an end without a result is no end.
     ends_with_status: bool,
     tracker: Mutex<Tracker>,
-    _stream: StreamGuard,
+    stream: StreamGuard,
 }
 
 /// How the direction to the client ended.
@@ -190,7 +190,10 @@ impl Session {
                 return;
             }
             Down::End => (Hop::ApiServer, "the session ended without a status".to_owned()),
-            Down::Cut(hop, message) => (hop, message),
+            Down::Cut(hop, message) => match self.stream.cut_because() {
+                Some(words) => (Hop::Hub, words.to_owned()),
+                None => (hop, message),
+            },
         };
         tracing::info!(cluster = &*self.cluster, hop = hop.as_str(), message, "session cut");
         self.hub.metrics.truncated();

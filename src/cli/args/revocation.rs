@@ -1,0 +1,36 @@
+//! Arguments of `cluster lock|unlock|revoke` and of `cert …`.
+
+use clap::{Args, Subcommand};
+
+use super::{NamedArgs, PlainArgs};
+
+/// A cluster, and why.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct BecauseArgs {
+    /// Which one
+    pub(in crate::cli) name: String,
+    /// Why; told to whoever asks for the cluster from then on
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) reason: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) plain: PlainArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum CertCommand {
+    /// List certificates of agents, the oldest first
+    List(CertListArgs),
+    /// Show one certificate
+    Show(NamedArgs),
+    /// Revoke one certificate and its key, now
+    Revoke(NamedArgs),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct CertListArgs {
+    /// Only those of this cluster
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) cluster: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) plain: PlainArgs,
+}

@@ -1,0 +1,89 @@
+//! Where a cluster stands in its life, since when and why, and what an operator does next.
+
+use time::OffsetDateTime;
+
+use crate::hub::{
+    Hub,
+    api_types::ClusterState,
+    directory::{Cluster, LockedBy},
+};
+
+/// See the module.
+pub(super) struct Stands {
+    pub(super) state: ClusterState,
+    pub(super) reason: Option<String>,
+    pub(super) since: Option<OffsetDateTime>,
+    pub(super) next_step: Option<String>,
+}
+
+/// The first that is true, the worst first.
+pub(super) fn stands(hub: &Hub, cluster: &Cluster, now: OffsetDateTime) -> Stands {
+    locked(hub, cluster)
+        .or_else(|| revoked(hub, cluster))
+        .or_else(|| ended(hub, cluster, now))
+        .unwrap_or_else(|| enrolled(hub, cluster))
+}
+
+fn locked(hub: &Hub, cluster: &Cluster) -> Option<Stands> {
+    let lock = hub.directory.lock_of(&cluster.uid)?;
+    let name = &cluster.name;
+    let (reason, next_step) = match &lock.by {
+        LockedBy::Admin(by) => {
+            (format!("{} (locked by {by})", lock.reason), format!("`roadstead cluster unlock {name}` serves it again"))
+        }
+        LockedBy::CopiedKey => (
+            format!("{} (locked by the hub)", lock.reason),
+            format!(
+                "find who else has the agent's Secret, or a backup of it; then `roadstead cluster revoke {name}` kills every copy, \
+                 `roadstead cluster unlock {name}` lets it in again, and `roadstead cluster rekey {name}` gives its agent a new key"
+            ),
+        ),
+    };
+    Some(Stands { state: ClusterState::Locked, reason: Some(reason), since: Some(lock.at), next_step: Some(next_step) })
+}
+
+fn revoked(hub: &Hub, cluster: &Cluster) -> Option<Stands> {
+    let record = hub.directory.standing(&cluster.uid)?;
+    let next = format!("`roadstead cluster rekey {}` lets its agent join anew", cluster.name);
+    let stands = |reason, since| Stands {
+        state: ClusterState::Revoked,
+        reason: Some(reason),
+        since: Some(since),
+        next_step: Some(next),
+    };
+    if let Some(revoked) = record.standing.revoked() {
+        let by = record.revoked_by.as_deref().unwrap_or("an administrator");
+        let why = record.revoked_reason.as_deref().map_or(String::new(), |why| format!("{why}: "));
+        return Some(stands(format!("{why}every certificate so far was revoked by {by}"), revoked.at));
+    }
+    let certificate = hub.directory.revoked_certificate(record.standing.current()?.serial)?;
+    Some(stands(format!("certificate {} was revoked by {}", certificate.serial, certificate.by), certificate.at))
+}
+
+fn ended(hub: &Hub, cluster: &Cluster, now: OffsetDateTime) -> Option<Stands> {
+    let at = hub.directory.certificate_ends(&cluster.uid).filter(|at| *at <= now)?;
+    Some(Stands {
+        state: ClusterState::Expired,
+        reason: Some("its agent was away until its certificate had ended".to_owned()),
+        since: Some(at),
+        next_step: Some(format!("`roadstead cluster rekey {}` lets its agent join anew", cluster.name)),
+    })
+}
+
+fn enrolled(hub: &Hub, cluster: &Cluster) -> Stands {
+    let state = match hub.directory.certificate_ends(&cluster.uid) {
+        Some(_) => ClusterState::Enrolled,
+        None => ClusterState::Pending,
+    };
+    // Two for a moment is a rolling update, or an agent that moves to another link.
+    let mut instances: Vec<_> = hub.links.all_of(&cluster.uid).iter().map(|link| link.agent.instance.clone()).collect();
+    instances.sort();
+    instances.dedup();
+    let reason = (instances.len() > 1).then(|| format!("{} agents are connected with one identity", instances.len()));
+    let next_step = reason.as_ref().map(|_| {
+        "if it stays so, two installations have a copy of one Secret: keep one, or the cluster is locked when one of them renews its \
+         certificate"
+            .to_owned()
+    });
+    Stands { state, reason, since: None, next_step }
+}
