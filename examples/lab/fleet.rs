@@ -13,6 +13,8 @@ mod load;
 mod measure;
 #[path = "fleet/report.rs"]
 mod report;
+#[path = "fleet/revocation.rs"]
+mod revocation;
 #[path = "fleet/worker.rs"]
 mod worker;
 
@@ -30,6 +32,9 @@ pub(crate) struct Arguments {
     /// 1,000 agents and short looks: a smoke test with the same parts.
     #[arg(long, conflicts_with = "agents")]
     quick: bool,
+    /// Instead of all that: how fast 1,000 links are revoked.
+    #[arg(long, conflicts_with_all = ["agents", "quick"])]
+    revoke: bool,
     /// Writes the figures here, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -50,7 +55,10 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return worker::run(orders).map(|()| ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let report = runtime.block_on(measure::all(&arguments))?;
+    let report = match arguments.revoke {
+        true => runtime.block_on(revocation::all(&arguments))?,
+        false => runtime.block_on(measure::all(&arguments))?,
+    };
     print!("{}", report.table());
     if let Some(path) = &arguments.json {
         std::fs::write(path, report.json().to_string()).with_context(|| format!("writing {}", path.display()))?;

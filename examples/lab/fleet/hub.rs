@@ -171,7 +171,8 @@ pub(crate) async fn add_cluster(sender: &mut Sender, client: &HubClient, name: &
     post(sender, client, "/api/v1/clusters", &wish).await
 }
 
-async fn post<T: DeserializeOwned>(
+/// Sends something to the hub's API, and reads its answer.
+pub(super) async fn post<T: DeserializeOwned>(
     sender: &mut Sender,
     client: &HubClient,
     path: &str,

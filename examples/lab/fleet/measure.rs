@@ -53,14 +53,21 @@ pub(crate) async fn all(arguments: &Arguments) -> Result<Report> {
     Ok(report)
 }
 
+/// The program that is measured.
+pub(super) fn program(arguments: &Arguments) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let built = || own.ancestors().nth(2).map(|dir| dir.join("roadstead"));
+    let program = arguments.roadstead.clone().or_else(built).context("no roadstead program")?;
+    ensure!(program.exists(), "{} does not exist: build it, or say --roadstead FILE", program.display());
+    Ok(program)
+}
+
 impl Fleet {
     async fn start(arguments: &Arguments) -> Result<Self> {
         let agents = if arguments.quick { 1_000 } else { usize::try_from(arguments.agents)? };
         let processes = worker::count(agents)?;
         let own = std::env::current_exe()?;
-        let built = || own.ancestors().nth(2).map(|dir| dir.join("roadstead"));
-        let program = arguments.roadstead.clone().or_else(built).context("no roadstead program")?;
-        ensure!(program.exists(), "{} does not exist: build it, or say --roadstead FILE", program.display());
+        let program = program(arguments)?;
         let dir = Workspace::new()?;
         let in_memory = Some(PathBuf::from("/dev/shm")).filter(|dir| dir.is_dir());
         let agents_dir = arguments.agents_dir.clone().or(in_memory).unwrap_or_else(std::env::temp_dir);
