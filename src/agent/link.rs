@@ -4,18 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
-use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::{
-    allowance::Allowances,
-    exchange,
-    redial::Retirement,
-    state::{Enrolled, Identity},
-    upstream::Upstream,
-};
+use super::{allowance::Allowances, exchange, redial::Retirement, upstream::Upstream};
 use crate::{
     defaults,
     identity::KeyPair,
@@ -62,8 +55,10 @@ pub(super) enum Event {
     Ended(LinkEnd),
     /// The hub goes away: another link, then let this one end after the grace.
     Drain { delay: Duration, grace: Duration },
-    /// A certificate for a new key came: another link with it; this one may stay until its own certificate ends.
-    Renewed(Box<Identity>),
+    /// It is time to ask for the next certificate.
+    Due,
+    /// The hub's answer to that.
+    Answered(RenewResponse),
 }
 
 impl Live {
@@ -101,55 +96,47 @@ impl Live {
         self.welcome.capabilities.iter().any(|capability| capability == RENEW)
     }
 
-    /// Serves the hub until something must be done. A new certificate is asked for from `renew_at` on, which is only for links
-    /// that renew.
-    pub(super) async fn serve(
-        &mut self,
-        upstream: &Arc<Upstream>,
-        renew_at: Option<OffsetDateTime>,
-        identity: &Identity,
-    ) -> Event {
-        let mut renewal = Renewal { due: renew_at, asked: None, generation: self.welcome.generation };
-        loop {
-            tokio::select! {
-                biased;
-                event = self.serve_until_told(upstream) => match event {
-                    Told::Event(event) => return event,
-                    Told::Renewed(response) => {
-                        if let Some(next) = renewal.answered(response, identity) {
-                            return Event::Renewed(Box::new(next));
-                        }
-                    }
-                },
-                () = renewal.wait() => {
-                    let ask = renewal.ask(identity);
-                    if say(&mut self.send, Body::RenewRequest(ask)).await.is_err() {
-                        return broken(&self.link);
-                    }
-                }
-            }
+    /// Serves the hub until something must be done, which is to ask for the next certificate from `renew_at` on.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn serve(&mut self, upstream: &Arc<Upstream>, renew_at: Option<OffsetDateTime>) -> Event {
+        tokio::select! {
+            biased;
+            event = self.serve_until_told(upstream) => event,
+            () = until(renew_at) => Event::Due,
         }
     }
 
-    /// As [`Live::serve`], and asks for nothing.
+    /// As [`Live::serve`], and neither asks nor hears of certificates.
     ///
     /// # Cancel safety
     /// Safe.
     pub(super) async fn serve_on(&mut self, upstream: &Arc<Upstream>) -> Event {
         loop {
-            if let Told::Event(event) = self.serve_until_told(upstream).await {
-                return event;
+            match self.serve_until_told(upstream).await {
+                Event::Answered(_) => {}
+                event => return event,
             }
         }
     }
 
-    async fn serve_until_told(&mut self, upstream: &Arc<Upstream>) -> Told {
+    /// Asks for a certificate for `key`; the link's end when that cannot be said.
+    pub(super) async fn ask(&mut self, key: &KeyPair) -> Result<(), LinkEnd> {
+        let request = RenewRequest { csr: Bytes::from(key.csr()), generation: self.welcome.generation };
+        match say(&mut self.send, Body::RenewRequest(request)).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(broken(&self.link)),
+        }
+    }
+
+    async fn serve_until_told(&mut self, upstream: &Arc<Upstream>) -> Event {
         let ended = self.link.closed_or_deaf(&mut self.heard);
         tokio::pin!(ended);
         loop {
             tokio::select! {
                 biased;
-                end = &mut ended => return Told::Event(Event::Ended(end)),
+                end = &mut ended => return Event::Ended(end),
                 incoming = self.link.accept() => match incoming {
                     Ok(incoming) => {
                         take(&self.streams, &self.allowances, incoming, upstream);
@@ -158,18 +145,18 @@ impl Live {
                             self.link.grant_streams(more);
                         }
                     }
-                    Err(end) => return Told::Event(Event::Ended(end)),
+                    Err(end) => return Event::Ended(end),
                 },
                 frame = self.recv.frame() => match frame.map(message) {
                     Ok(Some(Body::Drain(Drain { delay_ms, grace_ms }))) => {
                         let [delay, grace] = [delay_ms, grace_ms].map(|ms| Duration::from_millis(ms.into()));
-                        return Told::Event(Event::Drain { delay, grace });
+                        return Event::Drain { delay, grace };
                     }
-                    Ok(Some(Body::RenewResponse(response))) => return Told::Renewed(response),
+                    Ok(Some(Body::RenewResponse(response))) => return Event::Answered(response),
                     Ok(Some(Body::Allowances(said))) => self.allowances.allow(&said.items),
                     // Messages of newer versions are ignored.
                     Ok(_) => {}
-                    Err(_) => return Told::Event(broken(&self.link)),
+                    Err(_) => return Event::Ended(broken(&self.link)),
                 }
             }
         }
@@ -216,70 +203,16 @@ fn more_streams(granted: u32, used: usize) -> Option<u32> {
 }
 
 /// The conversation broke, and with it the link.
-fn broken(link: &Link) -> Event {
+fn broken(link: &Link) -> LinkEnd {
     link.close(CloseCode::Protocol);
-    Event::Ended(link.end().unwrap_or(LinkEnd::Here))
+    link.end().unwrap_or(LinkEnd::Here)
 }
 
-/// What the hub said on the control stream, or that there is no more of it.
-enum Told {
-    Event(Event),
-    Renewed(RenewResponse),
-}
-
-/// The next certificate: when to ask for it, and with which key that was done.
-struct Renewal {
-    due: Option<OffsetDateTime>,
-    asked: Option<KeyPair>,
-    /// What the hub calls the certificate that is renewed; 0 where it does not count.
-    generation: u64,
-}
-
-impl Renewal {
-    async fn wait(&self) {
-        match self.due {
-            Some(due) => sleep(Duration::try_from(due - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO)).await,
-            None => std::future::pending().await,
-        }
+async fn until(due: Option<OffsetDateTime>) {
+    match due {
+        Some(due) => sleep(Duration::try_from(due - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO)).await,
+        None => std::future::pending().await,
     }
-
-    /// Asks with a new key each time; the one that is asked with last counts.
-    fn ask(&mut self, identity: &Identity) -> RenewRequest {
-        let now = OffsetDateTime::now_utc();
-        let left = identity.enrolled.as_ref().map_or(time::Duration::ZERO, |e| e.not_after() - now);
-        self.due = Some(now + renewal_retry(Duration::try_from(left).unwrap_or(Duration::ZERO)));
-        let key = self.asked.insert(KeyPair::generate());
-        RenewRequest { csr: Bytes::from(key.csr()), generation: self.generation }
-    }
-
-    /// The new identity, if it is one for the key that was asked with, and for who this agent is.
-    fn answered(&mut self, response: RenewResponse, identity: &Identity) -> Option<Identity> {
-        if !response.refusal.is_empty() {
-            tracing::error!(refusal = response.refusal, "the hub refuses to renew the certificate");
-            return None;
-        }
-        let (key, old) = (self.asked.take()?, identity.enrolled.as_ref()?);
-        let chain = response.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-        match Enrolled::new(old.cluster.clone(), chain, &key, OffsetDateTime::now_utc()) {
-            Ok(next) if next.own.cluster == old.own.cluster && next.own.trust_domain == old.own.trust_domain => {
-                Some(Identity { key, enrolled: Some(next), joined_with: identity.joined_with.clone() })
-            }
-            Ok(_) => {
-                tracing::error!("the renewed certificate is another cluster's");
-                None
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "the renewed certificate cannot be used");
-                None
-            }
-        }
-    }
-}
-
-/// How long to wait before asking again, when so much of the certificate's life is left: several tries fit into it.
-pub(super) fn renewal_retry(left: Duration) -> Duration {
-    (left / 4).clamp(defaults::RENEWAL_RETRY_FIRST, defaults::RENEWAL_RETRY)
 }
 
 async fn say(send: &mut SendHalf, body: Body) -> Result<(), SendError> {

@@ -2,6 +2,7 @@
 
 mod identity;
 mod moored;
+mod renewal;
 mod reread;
 
 use std::{

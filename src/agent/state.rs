@@ -1,19 +1,30 @@
-//! The agent's identity at rest: one document, written whole, in a file or in a Secret.
+//! The agent's identity at rest: one document, written whole, in a file or in a Secret. Never written over what somebody else wrote:
+//! two agents that share a place share an identity.
 
-use std::{io, path::PathBuf};
+mod file;
+mod secret;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use k8s_openapi::{ByteString, api::core::v1::Secret as KubeSecret};
-use kube::{Api, api::PostParams};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, serde::rfc3339};
+use zeroize::Zeroizing;
 
 use super::settings::StateAt;
 use crate::identity::{KeyPair, OwnCertificate, Secret, TokenId, keys::KeyError, verify::OwnError};
+use secret::InSecret;
 
 /// The name of the document, as a file and as a key of the Secret.
 const DOCUMENT: &str = "identity.json";
+
+/// How often a document is written again because something else about its Secret changed meanwhile.
+const TRIES: usize = 5;
 
 /// The identity cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +38,16 @@ pub enum StateError {
         source: io::Error,
     },
     /// The Secret.
-    #[error("cannot use secret {name}: does it exist, and may the agent get and update it?")]
+    #[error("cannot use secret {name}: does it exist, and may the agent get, patch and update it?")]
     Secret {
         /// Namespace and name.
         name: String,
         /// Why not.
         source: Box<kube::Error>,
     },
+    /// Somebody changes it all the time.
+    #[error("the stored identity changes whenever it is written; is something else writing it?")]
+    Busy,
     /// The document is not what the agent writes.
     #[error("the stored identity cannot be read; remove it and join again with a new token")]
     Document(#[from] serde_json::Error),
@@ -48,24 +62,27 @@ pub enum StateError {
     Damaged,
 }
 
-/// A key, and what the hub gave for it.
+/// A key, what the hub gave for it, and the key that comes after it.
 #[derive(Clone)]
 pub(super) struct Identity {
-    pub(super) key: KeyPair,
+    pub(super) key: Arc<KeyPair>,
     pub(super) enrolled: Option<Enrolled>,
+    /// The key that the next certificate is asked for with. It is kept before the hub hears of it, so that a certificate for it is
+    /// never one for a key that was lost; with its certificate it takes the place of `key`.
+    pub(super) next: Option<Arc<KeyPair>>,
     /// The join token that it was joined with, if that is known: another one is a wish for another key.
     pub(super) joined_with: Option<TokenId>,
 }
 
 impl Identity {
-    /// A new key, for which the hub gave nothing yet.
+    /// A new key, for which there is no certificate.
     pub(super) fn fresh() -> Self {
-        Self { key: KeyPair::generate(), enrolled: None, joined_with: None }
+        Self { key: Arc::new(KeyPair::generate()), enrolled: None, next: None, joined_with: None }
     }
 
-    /// Whether there is no certificate that is valid at `now`.
-    pub(super) fn has_ended(&self, now: OffsetDateTime) -> bool {
-        self.enrolled.as_ref().is_none_or(|enrolled| enrolled.not_after() <= now)
+    /// Whether its certificate is one that a hub can accept at `now`.
+    pub(super) fn is_valid(&self, now: OffsetDateTime) -> bool {
+        self.enrolled.as_ref().is_some_and(|enrolled| enrolled.not_after() > now)
     }
 }
 
@@ -106,6 +123,8 @@ struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     enrolled: Option<EnrolledDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<NextDocument>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     joined_with: Option<TokenId>,
 }
 
@@ -118,85 +137,123 @@ struct EnrolledDocument {
     not_before: OffsetDateTime,
 }
 
-/// Where the document is kept.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NextDocument {
+    key: String,
+}
+
+/// Where the document is kept, and what was last seen there.
+pub(super) struct State {
+    place: Place,
+    seen: Mutex<Option<Held>>,
+}
+
 #[allow(clippy::large_enum_variant, reason = "there is one of it in a process")]
-pub(super) enum State {
+enum Place {
     File(PathBuf),
-    Secret { api: Api<KubeSecret>, name: String, shown: String },
+    Secret(InSecret),
+}
+
+/// What a place holds.
+#[derive(Clone, Default)]
+struct Held {
+    /// The Secret's resourceVersion; files have none.
+    version: Option<String>,
+    document: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// What became of a write.
+enum Written {
+    /// Done; what the place holds now.
+    Yes(Held),
+    /// Not done: the place no longer holds what was last seen.
+    Changed,
+}
+
+/// What a place holds after [`State::save`].
+#[must_use]
+pub(super) enum Kept {
+    /// What was to be kept.
+    Mine,
+    /// What another agent stored since: that counts, and what was to be kept is void.
+    Theirs(Box<Identity>),
 }
 
 impl State {
     pub(super) fn at(at: &StateAt, client: &kube::Client) -> Self {
-        match at {
-            StateAt::Directory(directory) => Self::File(directory.join(DOCUMENT)),
-            StateAt::Secret { namespace, name } => Self::Secret {
-                api: Api::namespaced(client.clone(), namespace),
-                name: name.clone(),
-                shown: format!("{namespace}/{name}"),
-            },
-        }
+        Self::in_place(match at {
+            StateAt::Directory(directory) => Place::File(directory.join(DOCUMENT)),
+            StateAt::Secret { namespace, name } => Place::Secret(InSecret::new(client, namespace, name)),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_directory(directory: &std::path::Path) -> Self {
+        Self::in_place(Place::File(directory.join(DOCUMENT)))
+    }
+
+    fn in_place(place: Place) -> Self {
+        Self { place, seen: Mutex::new(None) }
     }
 
     pub(super) async fn load(&self) -> Result<Option<Identity>, StateError> {
-        let text = match self {
-            Self::File(path) => match tokio::fs::read(path).await {
-                Ok(bytes) => Some(bytes),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(source) => return Err(StateError::File { path: path.display().to_string(), source }),
-            },
-            Self::Secret { .. } => {
-                let data = self.secret().await?.data.unwrap_or_default();
-                data.get(DOCUMENT).map(|bytes| bytes.0.clone())
-            }
-        };
-        text.map(|bytes| decode(&bytes)).transpose()
+        let held = self.place.read().await?;
+        let identity = held.document.as_ref().map(|bytes| decode(bytes)).transpose();
+        self.see(held);
+        identity
     }
 
-    /// Keeps the identity. When this returns it survives a crash; before, the old one does.
-    pub(super) async fn save(&self, identity: &Identity) -> Result<(), StateError> {
-        let text = encode(identity)?;
+    /// Keeps the identity, if nobody stored another one since this was last seen. When this returns it survives a crash; before, the old
+    /// one does.
+    pub(super) async fn save(&self, identity: &Identity) -> Result<Kept, StateError> {
+        let text = Zeroizing::new(encode(identity)?);
+        for _ in 0..TRIES {
+            let seen = match self.seen() {
+                Some(seen) => seen,
+                None => self.place.read().await?,
+            };
+            if let Written::Yes(held) = self.place.write(&seen, &text).await? {
+                self.see(held);
+                return Ok(Kept::Mine);
+            }
+            let held = self.place.read().await?;
+            let theirs = held.document.clone().filter(|document| Some(document) != seen.document.as_ref());
+            self.see(held);
+            match theirs {
+                // A write of ours whose answer was lost.
+                Some(theirs) if theirs == text => return Ok(Kept::Mine),
+                Some(theirs) => return Ok(Kept::Theirs(Box::new(decode(&theirs)?))),
+                // Something else about the Secret changed, or its document is gone: what is to be kept still counts.
+                None => {}
+            }
+        }
+        Err(StateError::Busy)
+    }
+
+    fn seen(&self) -> Option<Held> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn see(&self, held: Held) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+    }
+}
+
+impl Place {
+    async fn read(&self) -> Result<Held, StateError> {
         match self {
-            Self::File(path) => {
-                let (target, path) = (path.clone(), path.display().to_string());
-                let written = tokio::task::spawn_blocking(move || write_whole(&target, &text)).await;
-                let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
-                written.map_err(|source| StateError::File { path, source })
-            }
-            Self::Secret { api, name, shown } => {
-                let mut secret = self.secret().await?;
-                secret.data.get_or_insert_default().insert(DOCUMENT.to_owned(), ByteString(text));
-                // The resourceVersion that was read goes back: two agents never overwrite each other unseen.
-                let replaced = api.replace(name, &PostParams::default(), &secret).await;
-                replaced.map(drop).map_err(|source| secret_error(shown, source))
-            }
+            Self::File(path) => file::read(path.clone()).await,
+            Self::Secret(secret) => secret.read().await,
         }
     }
 
-    async fn secret(&self) -> Result<KubeSecret, StateError> {
-        let Self::Secret { api, name, shown } = self else { return Err(StateError::Damaged) };
-        api.get(name).await.map_err(|source| secret_error(shown, source))
+    async fn write(&self, seen: &Held, text: &Zeroizing<Vec<u8>>) -> Result<Written, StateError> {
+        match self {
+            Self::File(path) => file::write(path.clone(), seen.clone(), text.clone()).await,
+            Self::Secret(secret) => secret.write(seen, text).await,
+        }
     }
-}
-
-fn secret_error(name: &str, source: kube::Error) -> StateError {
-    StateError::Secret { name: name.to_owned(), source: Box::new(source) }
-}
-
-fn write_whole(path: &std::path::Path, text: &[u8]) -> io::Result<()> {
-    use std::{
-        io::Write,
-        os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    };
-    let directory = path.parent().ok_or_else(|| io::Error::other("no directory"))?;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let part = path.with_extension("part");
-    // An old part may have another mode.
-    let _ = std::fs::remove_file(&part);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    std::fs::rename(&part, path)?;
-    std::fs::File::open(directory)?.sync_all()
 }
 
 fn encode(identity: &Identity) -> Result<Vec<u8>, StateError> {
@@ -205,9 +262,10 @@ fn encode(identity: &Identity) -> Result<Vec<u8>, StateError> {
         chain: e.chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect(),
         not_before: e.since,
     });
+    let pem = |key: &KeyPair| key.to_pem().expose().to_owned();
+    let next = identity.next.as_deref().map(|key| NextDocument { key: pem(key) });
     let joined_with = identity.joined_with.clone();
-    let document = Document { key: identity.key.to_pem().expose().to_owned(), enrolled, joined_with };
-    Ok(serde_json::to_vec_pretty(&document)?)
+    Ok(serde_json::to_vec_pretty(&Document { key: pem(&identity.key), enrolled, next, joined_with })?)
 }
 
 fn decode(bytes: &[u8]) -> Result<Identity, StateError> {
@@ -219,36 +277,9 @@ fn decode(bytes: &[u8]) -> Result<Identity, StateError> {
         Ok::<_, StateError>(Enrolled::new(e.cluster, chain, &key, e.not_before)?)
     });
     let enrolled = enrolled.transpose()?;
-    Ok(Identity { key, enrolled, joined_with: document.joined_with })
+    let next = document.next.map(|next| KeyPair::from_pem(&Secret::new(next.key)).map(Arc::new)).transpose()?;
+    Ok(Identity { key: Arc::new(key), enrolled, next, joined_with: document.joined_with })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::identity::{Token, TokenKind};
-
-    #[tokio::test]
-    async fn an_identity_survives_in_a_file_that_only_its_owner_reads() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = State::File(dir.path().join("deep/identity.json"));
-        assert!(state.load().await.unwrap().is_none());
-        let token = Token::generate(TokenKind::Join).id().clone();
-        let identity = Identity { joined_with: Some(token.clone()), ..Identity::fresh() };
-        state.save(&identity).await.unwrap();
-        let again = state.load().await.unwrap().unwrap();
-        assert_eq!(again.joined_with, Some(token));
-        assert_eq!(again.key.spki_sha256(), identity.key.spki_sha256());
-        let mode = std::fs::metadata(dir.path().join("deep/identity.json")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[tokio::test]
-    async fn a_damaged_file_is_an_error_not_a_fresh_start() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("identity.json"), b"{\"key\":").unwrap();
-        let loaded = State::File(dir.path().join("identity.json")).load().await;
-        assert!(matches!(loaded, Err(StateError::Document(_))));
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use crate::{
         enrol::{EnrolError, enrol},
         redial::{Redial, Shut, jitter, slowly},
         settings::JoinToken,
-        state::{Enrolled, Identity},
+        state::{Enrolled, Identity, Kept},
     },
     defaults,
     identity::{Secret, Token, TokenId, TokenKind},
@@ -19,7 +19,7 @@ impl Agent {
     /// The stored identity, or a new one by the join token.
     pub(super) async fn identity(&self) -> Result<Identity, RunError> {
         let stored = self.state.load().await?;
-        if let Some(kept) = stored.as_ref().filter(|kept| !kept.has_ended(OffsetDateTime::now_utc())) {
+        if let Some(kept) = stored.as_ref().filter(|kept| kept.is_valid(OffsetDateTime::now_utc())) {
             return match another_token(kept, self.join_token()) {
                 Some(token) => Ok(self.rekeyed(&token).await.unwrap_or_else(|| kept.clone())),
                 None => Ok(kept.clone()),
@@ -29,7 +29,12 @@ impl Agent {
         // A key that was sent to the hub before is sent again: the hub may have used up the token for it.
         let key = stored.filter(|identity| identity.enrolled.is_none());
         let identity = key.unwrap_or_else(Identity::fresh);
-        self.state.save(&identity).await?;
+        let identity = match self.state.save(&identity).await? {
+            Kept::Mine => identity,
+            // Another agent with this place came first: both ask with its key, or have what it got.
+            Kept::Theirs(theirs) if theirs.is_valid(OffsetDateTime::now_utc()) => return Ok(*theirs),
+            Kept::Theirs(theirs) => *theirs,
+        };
         self.joined(identity, &token).await
     }
 
@@ -39,7 +44,11 @@ impl Agent {
         loop {
             match enrol(&self.settings, token, &identity.key).await {
                 Ok(enrolled) => return self.keep(identity, enrolled, token).await,
-                Err(error) if error.is_permanent() => return Err(error.into()),
+                Err(error) if error.is_permanent() => match self.state.load().await? {
+                    // Another agent with the same place and the same token was faster.
+                    Some(theirs) if theirs.is_valid(OffsetDateTime::now_utc()) => return Ok(theirs),
+                    _ => return Err(error.into()),
+                },
                 Err(EnrolError::Locked(why)) => {
                     tracing::error!(why, "{}", Shut::Locked.as_str());
                     self.health.shut(Some(Shut::Locked));
@@ -85,8 +94,16 @@ impl Agent {
         tracing::info!(cluster = enrolled.cluster, not_after = %enrolled.not_after(), "joined the hub");
         identity.enrolled = Some(enrolled);
         identity.joined_with = token_id(token);
-        self.state.save(&identity).await?;
-        Ok(identity)
+        match self.state.save(&identity).await? {
+            Kept::Mine => return Ok(identity),
+            Kept::Theirs(theirs) if theirs.is_valid(OffsetDateTime::now_utc()) => return Ok(*theirs),
+            // What has no certificate does not count against what has one.
+            Kept::Theirs(_) => {}
+        }
+        match self.state.save(&identity).await? {
+            Kept::Mine => Ok(identity),
+            Kept::Theirs(theirs) => Ok(*theirs),
+        }
     }
 
     /// The join token, if it is still there: after enrolment its file may be gone.

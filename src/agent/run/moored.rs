@@ -6,13 +6,16 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Agent, RunError};
+use super::{
+    Agent, RunError,
+    renewal::{self, Outcome},
+};
 use crate::{
     agent::{
-        link::{Event, Live, renewal_retry},
+        link::{Event, Live},
         metrics,
-        redial::{Redial, Shut, jitter},
-        state::{Enrolled, Identity},
+        redial::{Redial, Shut},
+        state::Identity,
     },
     defaults,
     transport::LinkEnd,
@@ -21,7 +24,8 @@ use crate::{
 
 /// Why another link is wanted.
 struct Move {
-    renewed: Option<Box<Identity>>,
+    /// A certificate that is to be kept before the link is dialled with it.
+    renewed: Option<Identity>,
     /// How long to wait before it is dialled.
     delay: Duration,
     /// How long requests of the old one may take.
@@ -46,29 +50,62 @@ impl Agent {
         stop: &CancellationToken,
     ) -> Result<bool, RunError> {
         let mut renew_at = self.renew_at(&live, identity);
+        let mut up = Instant::now();
         loop {
             self.health.connected(true);
-            let up = Instant::now();
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.finish(live).await,
-                event = live.serve(&self.upstream, renew_at, identity) => event,
+                event = live.serve(&self.upstream, renew_at) => event,
             };
-            let (renewed, delay, grace) = match event {
-                Event::Ended(end) => return Ok(self.lost(redial, up, &end)),
-                Event::Drain { delay, grace } => {
+            // The link that goes after a renewal may stay as long as its own certificate.
+            let grace_of_old = renewal::left(identity);
+            let asked = match event {
+                Event::Due => {
+                    renew_at = Some(renewal::retry_at(identity));
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return self.finish(live).await,
+                        asked = self.ask(&mut live, identity) => asked,
+                    }
+                }
+                event => Some(event),
+            };
+            let (renewed, delay, grace) = match asked {
+                Some(Event::Ended(end)) => return Ok(self.lost(redial, up, &end)),
+                Some(Event::Drain { delay, grace }) => {
                     tracing::info!(grace_s = grace.as_secs(), "the hub drains");
                     (None, delay, grace)
                 }
-                // The link that goes may stay as long as its own certificate.
-                Event::Renewed(next) => (Some(next), Duration::ZERO, left(identity)),
+                Some(Event::Answered(response)) => match renewal::answered(response, identity) {
+                    Some(next) => (Some(next), Duration::ZERO, grace_of_old),
+                    None => continue,
+                },
+                // Another agent was faster.
+                Some(Event::Due) => (None, Duration::ZERO, grace_of_old),
+                None => continue,
             };
             match self.move_on(&mut live, identity, Move { renewed, delay, grace }, stop).await? {
-                Moved::Yes => renew_at = self.renew_at(&live, identity),
-                Moved::No => renew_at = Some(OffsetDateTime::now_utc() + renewal_retry(left(identity))),
+                Moved::Yes => (renew_at, up) = (self.renew_at(&live, identity), Instant::now()),
+                Moved::No => renew_at = Some(renewal::retry_at(identity)),
                 Moved::Lost(end) => return Ok(self.lost(redial, up, &end)),
                 Moved::Stopped => return self.finish(live).await,
             }
+        }
+    }
+
+    /// Keeps the key of the next certificate while the link serves, and asks with it then, not before. What else there is to do:
+    /// [`Event::Due`] when another agent's certificate took the place of this one's.
+    async fn ask(&self, live: &mut Live, identity: &mut Identity) -> Option<Event> {
+        let outcome = tokio::select! {
+            biased;
+            event = live.serve_on(&self.upstream) => return Some(event),
+            outcome = renewal::prepare(&self.state, identity) => outcome,
+        };
+        match (outcome, &identity.next) {
+            (Outcome::Overtaken, _) => Some(Event::Due),
+            (_, Some(key)) => live.ask(key).await.err().map(Event::Ended),
+            (_, None) => None,
         }
     }
 
@@ -90,7 +127,7 @@ impl Agent {
                     Event::Ended(end) => return Ok(Moved::Lost(end)),
                     Event::Drain { grace: shorter, .. } => grace = grace.min(shorter),
                     // Nothing was asked for.
-                    Event::Renewed(_) => {}
+                    Event::Due | Event::Answered(_) => {}
                 },
                 next = &mut next => break next?,
             }
@@ -105,18 +142,15 @@ impl Agent {
     async fn next_link(
         &self,
         identity: &mut Identity,
-        renewed: Option<Box<Identity>>,
+        renewed: Option<Identity>,
         delay: Duration,
     ) -> Result<Option<Live>, RunError> {
         sleep(delay).await;
         if let Some(next) = renewed {
-            if let Err(error) = self.state.save(&next).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "the renewed certificate cannot be kept; it will be renewed again");
+            if let Outcome::Failed = renewal::keep(&self.state, identity, next).await {
                 self.health.metrics.renewal(metrics::Renewal::Failed);
                 return Ok(None);
             }
-            *identity = *next;
             self.health.metrics.renewal(metrics::Renewal::Done);
             let not_after = identity.enrolled.as_ref().map(|e| e.not_after());
             tracing::info!(not_after = ?not_after, "certificate renewed");
@@ -136,7 +170,7 @@ impl Agent {
     fn renew_at(&self, live: &Live, identity: &Identity) -> Option<OffsetDateTime> {
         let enrolled = identity.enrolled.as_ref()?;
         if live.renews() {
-            return Some(renewal_due(enrolled));
+            return Some(renewal::due(enrolled));
         }
         self.unrenewed.call_once(|| {
             let not_after = enrolled.not_after();
@@ -159,16 +193,4 @@ impl Agent {
         sleep(defaults::DRAIN_POLL).await;
         Ok(false)
     }
-}
-
-/// Two thirds into its life, give or take a tenth of it: agents that started together renew apart.
-fn renewal_due(enrolled: &Enrolled) -> OffsetDateTime {
-    let life = enrolled.not_after() - enrolled.since;
-    enrolled.since + life * (2.0 / 3.0 + (jitter() - 0.5) * 0.2)
-}
-
-/// How much of the certificate's life is left.
-fn left(identity: &Identity) -> Duration {
-    let left = identity.enrolled.as_ref().map(|e| e.not_after() - OffsetDateTime::now_utc());
-    left.and_then(|left| Duration::try_from(left).ok()).unwrap_or(Duration::ZERO)
 }

@@ -15,6 +15,10 @@ impl Agent {
                 tracing::info!("another process with this identity renewed its certificate: the new one is used");
                 *identity = stored;
             }
+            // The key that the next certificate is to be asked for with: all ask with the same.
+            Ok(Ok(Some(stored))) if stored.key.spki_sha256() == identity.key.spki_sha256() => {
+                identity.next = stored.next
+            }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 let error = &error as &dyn std::error::Error;
