@@ -74,10 +74,9 @@ pub(crate) fn expect(holds: bool, otherwise: impl Display) -> Outcome {
     if holds { Ok(()) } else { Err(otherwise.to_string()) }
 }
 
-/// Rows without a part of the product to run against, and what brings that part.
+/// Rows without a part of the product to run against, and what brings that part. Those of sections A, E, F and G stand in the table of
+/// `tests/layers/rows.rs`, which names the tests that run each of them, here and elsewhere.
 const LATER: &[(&str, &str)] = &[
-    ("T011-T016", "proof by ServiceAccount token: the identity issue (key-bound enrolment)"),
-    ("T018", "pending clusters: the identity issue (acceptance)"),
     ("T035-T039", "paths: unit tests in src/k8s/target; a sample runs here"),
     ("T051", "audit of proxied pods: the audit issue; that the capability is needed runs here"),
     (
@@ -85,17 +84,6 @@ const LATER: &[(&str, &str)] = &[
         "browser sessions: the pages issue; the hub has no cookie, so a request with one is a request without",
     ),
     ("T062-T073", "OIDC: the access issue; T072 for hub tokens is a unit test of the hub's cut"),
-    ("T083b", "TCP fallback of links: the transport issue; that HTTPS refuses the link's ALPN runs here"),
-    ("T084", "TLS 1.2 on links: QUIC has no such thing (RFC 9001 § 4.2); the transport issue, with the TCP fallback"),
-    ("T085-T087", "renewal by name, end of certificate, external signer: the rotation issue"),
-    ("T088", "DER fuzzing: proptests in src/identity; fuzz targets with the tooling issue"),
-    ("T090-T094, T096-T098", "rotation: the rotation issue; lost replies of renewals are T092 in tests/revocation.rs"),
-    ("T095", "a copied key: tests/revocation.rs"),
-    (
-        "T099-T100, T102",
-        "locks and revocation: tests/revocation.rs; removal of a cluster under a live link runs here as T099a",
-    ),
-    ("T101", "replicas: there is one hub; the replica issue"),
     ("T108", "fragments, PATH_CHALLENGE, connection ids: quinn's own caps, pinned by version"),
     ("T113", "bundles: the gitops issue"),
     ("T114-T115", "reconnect storm, spoofed floods: the load lab"),

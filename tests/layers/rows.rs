@@ -1,0 +1,272 @@
+//! The rows of the security design § 9 A, E, F and G: each is named, and the tests that run it are, so that a test that is renamed, moved
+//! or ignored is missed at once. What is not run, or not whole, says why; the table is printed.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use By::{Id, Test};
+use State::{Later, Partly, Run};
+
+/// What runs a row.
+#[derive(Clone, Copy)]
+enum By {
+    /// This test in this file.
+    Test(&'static str, &'static str),
+    /// The table of cases in this file, under the row's own number.
+    Id(&'static str),
+}
+
+/// How far a row is run.
+enum State {
+    /// All of it.
+    Run(&'static [By]),
+    /// The rest of it is not there, and why.
+    Partly(&'static [By], &'static str),
+    /// None of it, and why.
+    Later(&'static str),
+}
+
+const ENROLMENT: &str = "tests/abuse/enrolment.rs";
+const LINKS: &str = "tests/abuse/links.rs";
+const FORGE: &str = "tests/abuse/links/forge.rs";
+const CORPUS: Named =
+    ("src/identity/verify/tests/corpus.rs", "every_certificate_of_the_corpus_is_refused_with_its_reason");
+const REQUESTS: Named = ("src/identity/csr/tests/corpus.rs", "every_request_of_the_corpus_is_refused_with_its_reason");
+const HUBS: Named = ("src/identity/verify/tests/hubs.rs", "an_agent_refuses_everything_but_its_hub");
+const RENEWAL: Named = ("tests/renewal.rs", "a_certificate_is_renewed_over_the_link_and_nobody_notices");
+const REVOCATION: &str = "tests/revocation.rs";
+const COPIES: &str = "tests/revocation/copies.rs";
+const STATE: &str = "src/agent/run/renewal/tests.rs";
+const TLS: &str = "src/identity/tls/tests.rs";
+
+type Named = (&'static str, &'static str);
+
+const fn of(test: Named) -> By {
+    Test(test.0, test.1)
+}
+
+/// In the order of the design.
+const ROWS: &[(&str, &str, State)] = &[
+    ("T001", "a used join token with another key", Run(&[Id(ENROLMENT)])),
+    ("T002", "a used join token with the same key", Run(&[Id(ENROLMENT)])),
+    ("T003", "parallel uses of one token", Run(&[Id(ENROLMENT)])),
+    ("T004", "an expired token", Run(&[Id(ENROLMENT)])),
+    (
+        "T005",
+        "a token whose secret differs",
+        Partly(
+            &[Test("src/identity/token/tests.rs", "only_the_same_secret_verifies")],
+            "that the comparison takes the same time is by its construction (subtle), and is not measured",
+        ),
+    ),
+    (
+        "T006",
+        "secrets in what is stored",
+        Run(&[Test("src/identity/token/tests.rs", "the_secret_is_in_no_printed_or_stored_form")]),
+    ),
+    (
+        "T007",
+        "a request that asks for everything",
+        Run(&[
+            Id(ENROLMENT),
+            Test("src/identity/csr/tests/corpus.rs", "what_a_request_asks_for_is_not_in_its_certificate"),
+            Test("src/identity/ca/tests.rs", "nothing_but_the_key_is_taken_from_a_request"),
+        ]),
+    ),
+    ("T008", "a request that names another cluster", Run(&[Id(ENROLMENT)])),
+    ("T009", "bad requests", Run(&[Id(ENROLMENT), of(REQUESTS)])),
+    (
+        "T010",
+        "two requests with one key",
+        Run(&[Id(ENROLMENT), Test("src/identity/ca/tests.rs", "two_certificates_for_one_key_have_different_serials")]),
+    ),
+    ("T011", "a ServiceAccount's token of another cluster", Later("proof by ServiceAccount is not built yet")),
+    ("T012", "a ServiceAccount's token for another key", Later("proof by ServiceAccount is not built yet")),
+    ("T013", "a ServiceAccount's token of the wrong kind", Later("proof by ServiceAccount is not built yet")),
+    ("T014", "a nonce that was used, is old or from elsewhere", Later("proof by ServiceAccount is not built yet")),
+    ("T015", "a key set that shares a key with another cluster's", Later("proof by ServiceAccount is not built yet")),
+    ("T016", "a key set that has nothing of the pinned one", Later("proof by ServiceAccount is not built yet")),
+    ("T017", "a name that exists", Run(&[Id(ENROLMENT)])),
+    ("T018", "a cluster that was not accepted", Later("a join token accepts its cluster: there is no such state yet")),
+    ("T019", "many enrolments from one address", Run(&[Id(ENROLMENT)])),
+    (
+        "T020",
+        "a hub that is not the pinned one",
+        Run(&[Id(ENROLMENT), Test("src/identity/verify/tests/hubs.rs", "https_needs_the_ca_and_the_name")]),
+    ),
+    ("T021", "secrets in logs", Run(&[Test(ENROLMENT, "no_secret_is_in_any_log")])),
+    (
+        "T074",
+        "certificates of strangers",
+        Run(&[
+            of(CORPUS),
+            Id(LINKS),
+            Id(FORGE),
+            Test("src/identity/verify/tests/agents.rs", "an_agent_without_a_certificate_is_refused"),
+        ]),
+    ),
+    (
+        "T075",
+        "expired, and not valid yet",
+        Run(&[
+            of(CORPUS),
+            Id(FORGE),
+            Test("src/identity/verify/tests/corpus.rs", "life_is_counted_in_whole_seconds_at_both_ends"),
+        ]),
+    ),
+    ("T076", "a session that is resumed", Run(&[Id(LINKS), Test(TLS, "links_are_never_resumed")])),
+    ("T077", "early data", Run(&[Id(LINKS), Test(TLS, "early_data_is_never_accepted")])),
+    ("T078", "the wrong extended key usage", Run(&[of(CORPUS), Id(FORGE)])),
+    ("T079", "the wrong name", Run(&[of(CORPUS), Id(FORGE)])),
+    ("T080", "CA certificates, long chains, many bytes", Run(&[of(CORPUS), Id(FORGE)])),
+    (
+        "T081",
+        "an agent's certificate as a hub's or a user's",
+        Run(&[Id(LINKS), of(HUBS), Test(TLS, "links_and_https_do_not_mix")]),
+    ),
+    ("T082", "a hub with a certificate of the agents' CA", Run(&[Id(LINKS), of(HUBS)])),
+    (
+        "T083",
+        "another protocol, or none",
+        Partly(&[Id(LINKS), Test(TLS, "another_protocol_is_refused")], "links over TCP are not built"),
+    ),
+    ("T084", "TLS 1.2 on links", Run(&[Test(TLS, "tls12_is_refused_on_links")])),
+    (
+        "T085",
+        "one cluster's certificate renews another's",
+        Later("no request names a cluster: the hub takes the one of the link, and an agent refuses another's (T091)"),
+    ),
+    (
+        "T086",
+        "a link that outlives its certificate",
+        Partly(&[of(RENEWAL)], "that the hub closes it by itself is not run: an agent always moves before"),
+    ),
+    ("T087", "an external signer that returns something else", Later("external signers are not built yet")),
+    (
+        "T088",
+        "bytes that are no certificate or request",
+        Partly(
+            &[
+                Test("src/identity/verify/tests/agents.rs", "changed_leaves_never_panic_and_never_verify"),
+                Test("src/identity/csr/tests.rs", "changed_bytes_never_panic_and_never_change_the_key"),
+                Test("src/identity/csr/tests.rs", "no_bytes_panic"),
+                of(CORPUS),
+            ],
+            "no CRL is ever parsed",
+        ),
+    ),
+    (
+        "T089",
+        "recorded traffic and a key that leaks later",
+        Run(&[Test(TLS, "key_exchange_is_hybrid_on_links_and_https")]),
+    ),
+    ("T090", "renewal under traffic", Partly(&[of(RENEWAL)], "requests and a watch; exec and logs are the lab's")),
+    (
+        "T091",
+        "an agent that ends at any step of a renewal",
+        Run(&[
+            Test(STATE, "an_agent_that_ends_at_any_step_of_a_renewal_goes_on_with_what_it_left"),
+            Test(STATE, "a_write_that_fails_leaves_the_old_identity_and_the_next_write_works"),
+            Test(STATE, "two_agents_with_one_place_never_have_two_identities"),
+            Test("src/agent/state/tests.rs", "of_many_writers_at_once_one_wins_and_the_others_learn_of_it"),
+            Test("tests/renewal.rs", "a_certificate_that_cannot_be_kept_is_asked_for_again_while_the_old_one_serves"),
+        ]),
+    ),
+    (
+        "T092",
+        "a hub that ends between signing and answering",
+        Run(&[Id(COPIES), Test(STATE, "an_agent_that_ends_at_any_step_of_a_renewal_goes_on_with_what_it_left")]),
+    ),
+    ("T093", "rotation of a CA, each phase", Later("rotation is not built yet")),
+    ("T094", "an old root with an agent that still needs it", Later("rotation is not built yet")),
+    ("T095", "a cloned Secret", Run(&[Id(COPIES)])),
+    (
+        "T096",
+        "5,000 agents that start together",
+        Later("the load lab: each renews at two thirds of its life give or take a tenth"),
+    ),
+    ("T097", "wrong clocks", Later("the hub's clock alone judges; conditions are not shown yet")),
+    (
+        "T098",
+        "a file of the hub's certificate that is wrong",
+        Run(&[Test("tests/https.rs", "a_certificate_is_replaced_without_a_restart_and_by_nothing_that_does_not_fit")]),
+    ),
+    ("T099", "revocation under traffic", Run(&[Id(REVOCATION)])),
+    ("T100", "a user loses a grant during exec", Run(&[Id(REVOCATION)])),
+    ("T101", "a replica that is cut off from the store", Later("there is one hub")),
+    ("T102", "a lock that survives a restart", Run(&[Id(REVOCATION)])),
+];
+
+fn read(file: &str) -> Option<String> {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).ok()
+}
+
+/// What is wrong with a reference.
+fn fault(id: &str, by: By) -> Option<String> {
+    let (file, needle) = match by {
+        Test(file, name) => (file, format!("fn {name}(")),
+        Id(file) => (file, format!("\"{id}\"")),
+    };
+    let Some(text) = read(file) else { return Some(format!("{id}: no file {file}")) };
+    let Some(at) = text.find(&needle) else { return Some(format!("{id}: {file} has no {needle}")) };
+    if let Id(_) = by {
+        return None;
+    }
+    // Attributes and the comment stand right above.
+    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let above = text[..line].lines().rev().take_while(|line| !line.trim().is_empty() && line.trim() != "}");
+    let above: Vec<&str> = above.map(str::trim_start).collect();
+    let is_test = above.iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
+    let is_ignored = above.iter().any(|line| line.starts_with("#[ignore"));
+    (!is_test || is_ignored).then(|| format!("{id}: {file}: {needle} is no test that runs"))
+}
+
+#[test]
+fn the_tests_that_the_table_names_are_there() {
+    let mut faults = Vec::new();
+    for (id, _, state) in ROWS {
+        match state {
+            Run(by) | Partly(by, _) => {
+                assert!(!by.is_empty(), "{id} is run by nothing");
+                faults.extend(by.iter().filter_map(|by| fault(id, *by)));
+            }
+            Later(_) => {}
+        }
+    }
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn every_row_of_the_sections_stands_in_the_table_once_and_in_order() {
+    let expected: Vec<String> = (1..=21).chain(74..=102).map(|number| format!("T{number:03}")).collect();
+    let found: Vec<&str> = ROWS.iter().map(|(id, ..)| *id).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_table_is_printed() {
+    for (id, what, state) in ROWS {
+        let (word, why) = match state {
+            Run(_) => ("run   ", String::new()),
+            Partly(_, rest) => ("partly", format!(": {rest}")),
+            Later(why) => ("later ", format!(": {why}")),
+        };
+        let _ = writeln!(std::io::stderr(), "{id} {word} {what}{why}");
+    }
+}
+
+/// The checks above can fail: each kind of false reference is found.
+#[test]
+fn references_to_nothing_are_found() {
+    let wrong = [
+        Test("tests/no/such/file.rs", "x"),
+        Test(STATE, "no_such_test"),
+        // A function, and no test.
+        Test(STATE, "renew_until"),
+        Id("tests/layers/source.rs"),
+    ];
+    for by in wrong {
+        assert!(fault("T091", by).is_some());
+    }
+}
