@@ -2,6 +2,7 @@
 
 mod admin;
 mod allowance;
+pub mod doctor;
 mod enrol;
 mod exchange;
 mod link;

@@ -14,6 +14,7 @@ mod client_config;
 mod cluster;
 mod credential;
 mod defaults;
+mod doctor;
 mod failure;
 mod files;
 mod hub;
@@ -100,6 +101,7 @@ fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
         Command::Kubeconfig(args) => kubeconfig::run(&args, context),
         Command::Credential(args) => credential::run(&args, context),
         Command::Status(args) => status::status(&args, context),
+        Command::Doctor(args) => doctor::run(args, context),
         Command::Version(args) => status::version(&args, context),
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -378,3 +378,7 @@ pub const FLAP_WINDOW: Duration = Duration::from_secs(60);
 
 /// The agent reads its stored identity again before it dials; an API server that does not answer within this must not hold up the link.
 pub const STATE_READ: Duration = Duration::from_secs(2);
+
+/// How far an agent's clock may differ from the hub's without a word. Certificates are backdated by five minutes: beyond that, an agent
+/// that is behind cannot join.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);

@@ -7,6 +7,8 @@ mod cluster;
 mod hub;
 #[path = "deploy/pod.rs"]
 mod pod;
+#[path = "deploy/shared.rs"]
+mod shared;
 
 use std::fs;
 use std::io::Write;

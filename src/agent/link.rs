@@ -41,6 +41,8 @@ pub(super) enum HelloError {
 pub(super) struct Live {
     pub(super) link: Link,
     pub(super) welcome: Welcome,
+    /// How far the clock here is ahead of the hub's.
+    ahead: time::Duration,
     send: SendHalf,
     recv: RecvHalf,
     heard: Heard,
@@ -79,9 +81,14 @@ impl Live {
         say(&mut send, Body::Hello(hello)).await?;
         let Some(Body::Welcome(welcome)) = message(recv.frame().await?) else { return Err(HelloError::Welcome) };
         let paced = welcome.capabilities.iter().any(|capability| capability == ALLOWANCE);
+        let ahead = ahead(welcome.hub_time_ms, OffsetDateTime::now_utc());
+        if ahead.abs() > defaults::CLOCK_SKEW {
+            tracing::warn!(ahead_s = ahead.whole_seconds(), "the clock here differs from the hub's; set it by NTP");
+        }
         Ok(Self {
             link,
             welcome,
+            ahead,
             send,
             recv,
             heard: Heard::default(),
@@ -96,15 +103,22 @@ impl Live {
         self.welcome.capabilities.iter().any(|capability| capability == RENEW)
     }
 
-    /// Serves the hub until something must be done, which is to ask for the next certificate from `renew_at` on.
+    /// The time by the hub's clock, by which certificates begin and end.
+    pub(super) fn hub_now(&self) -> OffsetDateTime {
+        OffsetDateTime::now_utc() - self.ahead
+    }
+
+    /// Serves the hub until something must be done, which is to ask for the next certificate from `renew_at` on, by the hub's
+    /// clock.
     ///
     /// # Cancel safety
     /// Safe.
     pub(super) async fn serve(&mut self, upstream: &Arc<Upstream>, renew_at: Option<OffsetDateTime>) -> Event {
+        let ahead = self.ahead;
         tokio::select! {
             biased;
             event = self.serve_until_told(upstream) => event,
-            () = until(renew_at) => Event::Due,
+            () = until(renew_at.map(|at| at + ahead)) => Event::Due,
         }
     }
 
@@ -208,6 +222,12 @@ fn broken(link: &Link) -> LinkEnd {
     link.end().unwrap_or(LinkEnd::Here)
 }
 
+/// How far `now` is ahead of what the hub said; nothing when the hub said no time.
+fn ahead(hub_time_ms: i64, now: OffsetDateTime) -> time::Duration {
+    let said = OffsetDateTime::from_unix_timestamp_nanos(i128::from(hub_time_ms) * 1_000_000);
+    said.ok().filter(|_| hub_time_ms > 0).map_or(time::Duration::ZERO, |hub| now - hub)
+}
+
 async fn until(due: Option<OffsetDateTime>) {
     match due {
         Some(due) => sleep(Duration::try_from(due - OffsetDateTime::now_utc()).unwrap_or(Duration::ZERO)).await,
@@ -230,6 +250,21 @@ fn message(frame: Option<Frame>) -> Option<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// T097.
+    #[test]
+    fn the_clock_here_is_compared_with_the_hubs() {
+        let now = time::macros::datetime!(2026-11-25 12:00:00 UTC);
+        let said = |hub: OffsetDateTime| i64::try_from(hub.unix_timestamp_nanos() / 1_000_000).unwrap();
+        let minutes = time::Duration::minutes;
+        let year = time::Duration::days(365);
+        for skew in [time::Duration::ZERO, minutes(10), -minutes(10), year, -year] {
+            assert_eq!(ahead(said(now - skew), now), skew);
+        }
+        for nothing in [0, -1, i64::MAX, i64::MIN] {
+            assert_eq!(ahead(nothing, now), time::Duration::ZERO, "{nothing}");
+        }
+    }
 
     #[test]
     fn streams_are_granted_before_they_run_out_and_within_the_bound() {

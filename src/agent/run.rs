@@ -248,7 +248,8 @@ impl DialFailed {
     }
 }
 
-async fn api_server(from: &ApiServerFrom) -> Result<kube::Config, RunError> {
+/// How the API server is reached, and as whom.
+pub(super) async fn api_server(from: &ApiServerFrom) -> Result<kube::Config, RunError> {
     let failed = |error: &(dyn std::error::Error + 'static)| RunError::ApiServer(super::exchange::chain(error));
     match from {
         ApiServerFrom::InCluster => kube::Config::incluster().map_err(|error| failed(&error)),

@@ -94,7 +94,7 @@ pub(super) struct Enrolled {
     pub(super) chain: Vec<CertificateDer<'static>>,
     /// What the chain's leaf says.
     pub(super) own: OwnCertificate,
-    /// When it came. The certificate's own beginning is earlier, for clocks that are behind, and says nothing about its life.
+    /// When it came, by the hub's clock where that is known. The certificate's own beginning is earlier, for clocks that are behind, and says nothing about its life.
     pub(super) since: OffsetDateTime,
 }
 

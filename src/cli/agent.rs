@@ -37,7 +37,8 @@ pub(super) fn run(args: AgentArgs, context: &mut Context<'_>) -> Result<(), Fail
     service::run(|stop, _| agent::run(settings, stop)).map_err(Failure::from)
 }
 
-fn settings(args: AgentArgs, context: &Context<'_>) -> Result<(agent::Settings, LogFormat), Failure> {
+/// The settings as meant, and the form of log lines.
+pub(super) fn settings(args: AgentArgs, context: &Context<'_>) -> Result<(agent::Settings, LogFormat), Failure> {
     let file: AgentFile = read_file(args.config.as_deref())?;
     let mut layers = Layers::new(context, args.config.clone());
     let place = |flag, given, env, field, filed| Places { flag: (flag, given), env, file: (field, filed) };

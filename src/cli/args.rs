@@ -7,10 +7,12 @@ use clap_complete::Shell;
 
 use super::output::Format;
 
+mod doctor;
 mod hub;
 mod join;
 mod revocation;
 
+pub(super) use doctor::{DoctorAgentArgs, DoctorArgs, DoctorSide};
 pub(super) use hub::{BackupArgs, HubCall, HubCommand, RestoreArgs};
 pub(super) use join::{
     ClusterRekeyArgs, JoinArgs, JoinTokenCommand, JoinTokenCreateArgs, JoinTokenRevokeArgs, ManifestArgs,
@@ -51,6 +53,8 @@ pub(super) enum Command {
     Credential(CredentialArgs),
     /// Show the hub's state
     Status(PlainArgs),
+    /// Say what is wrong between here and the hub, and what to do: exit code 0 when nothing is, else 1
+    Doctor(DoctorArgs),
     /// Print the version of this program
     Version(OutputArgs),
     /// Print a completion script

@@ -37,3 +37,6 @@ pub(super) const IMAGE_REPOSITORY: &str = "ghcr.io/roadstead/roadstead";
 
 /// The groups that the agent may impersonate unless more are allowed, bound to Kubernetes' own `view` and `edit`.
 pub(super) const AGENT_GROUPS: [&str; 2] = ["roadstead:view", "roadstead:edit"];
+
+/// A token that is valid for less than this is about to fail somebody: `doctor` says so.
+pub(super) const TOKEN_ENDS_SOON: time::Duration = time::Duration::minutes(15);

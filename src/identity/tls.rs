@@ -21,7 +21,7 @@ use rustls::{
 };
 
 pub use self::https::{ALPN_ENROL, Given, GivenError, HttpsSlots, ends};
-use super::{AgentVerifier, HttpsVerifier, HubVerifier, KeyPair};
+use super::{AgentVerifier, HttpsVerifier, HubTrust, HubVerifier, KeyPair};
 
 /// Why a certificate and a key make no TLS identity.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +124,19 @@ pub fn agent_client(
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     config.cert_decompressors.clear();
+    Ok(config)
+}
+
+/// The configuration of somebody without a certificate, who only asks whether a hub answers for links: no hub lets it in.
+///
+/// # Errors
+/// [`TlsError::Config`].
+pub fn probe_client(trust: HubTrust, alpn: &[u8]) -> Result<ClientConfig, TlsError> {
+    // Nobody's: the handshake ends when the hub has shown who it is, at the latest.
+    let nobody = "probe.invalid".parse().expect("a trust domain of legal characters");
+    let mut config = client(Arc::new(HubVerifier::new(trust, nobody)))?.with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.resumption = Resumption::disabled();
     Ok(config)
 }
 

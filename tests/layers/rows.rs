@@ -50,7 +50,11 @@ const fn of(test: Named) -> By {
 const ROWS: &[(&str, &str, State)] = &[
     ("T001", "a used join token with another key", Run(&[Id(ENROLMENT)])),
     ("T002", "a used join token with the same key", Run(&[Id(ENROLMENT)])),
-    ("T003", "parallel uses of one token", Run(&[Id(ENROLMENT)])),
+    (
+        "T003",
+        "parallel uses of one token",
+        Run(&[Id(ENROLMENT), Test("tests/abuse/join_tokens.rs", "a_join_token_is_what_it_was_made_for")]),
+    ),
     ("T004", "an expired token", Run(&[Id(ENROLMENT)])),
     (
         "T005",
@@ -169,6 +173,7 @@ const ROWS: &[(&str, &str, State)] = &[
             Test(STATE, "an_agent_that_ends_at_any_step_of_a_renewal_goes_on_with_what_it_left"),
             Test(STATE, "a_write_that_fails_leaves_the_old_identity_and_the_next_write_works"),
             Test(STATE, "two_agents_with_one_place_never_have_two_identities"),
+            Test("tests/deploy/shared.rs", "what_one_agent_stored_in_a_shared_secret_is_what_the_other_goes_on_with"),
             Test("src/agent/state/tests.rs", "of_many_writers_at_once_one_wins_and_the_others_learn_of_it"),
             Test("tests/renewal.rs", "a_certificate_that_cannot_be_kept_is_asked_for_again_while_the_old_one_serves"),
         ]),
@@ -186,7 +191,17 @@ const ROWS: &[(&str, &str, State)] = &[
         "5,000 agents that start together",
         Later("the load lab: each renews at two thirds of its life give or take a tenth"),
     ),
-    ("T097", "wrong clocks", Later("the hub's clock alone judges; conditions are not shown yet")),
+    (
+        "T097",
+        "wrong clocks",
+        Partly(
+            &[
+                Test("src/agent/link.rs", "the_clock_here_is_compared_with_the_hubs"),
+                Test("src/agent/doctor/hub.rs", "clocks_may_differ_by_a_minute"),
+            ],
+            "the hub does not show it of its clusters; an agent that is a year off is told by its log and `doctor`, and does not join",
+        ),
+    ),
     (
         "T098",
         "a file of the hub's certificate that is wrong",

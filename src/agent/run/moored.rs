@@ -59,10 +59,10 @@ impl Agent {
                 event = live.serve(&self.upstream, renew_at) => event,
             };
             // The link that goes after a renewal may stay as long as its own certificate.
-            let grace_of_old = renewal::left(identity);
+            let grace_of_old = renewal::left(identity, live.hub_now());
             let asked = match event {
                 Event::Due => {
-                    renew_at = Some(renewal::retry_at(identity));
+                    renew_at = Some(renewal::retry_at(identity, live.hub_now()));
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => return self.finish(live).await,
@@ -77,7 +77,7 @@ impl Agent {
                     tracing::info!(grace_s = grace.as_secs(), "the hub drains");
                     (None, delay, grace)
                 }
-                Some(Event::Answered(response)) => match renewal::answered(response, identity) {
+                Some(Event::Answered(response)) => match renewal::answered(response, identity, live.hub_now()) {
                     Some(next) => (Some(next), Duration::ZERO, grace_of_old),
                     None => continue,
                 },
@@ -87,7 +87,7 @@ impl Agent {
             };
             match self.move_on(&mut live, identity, Move { renewed, delay, grace }, stop).await? {
                 Moved::Yes => (renew_at, up) = (self.renew_at(&live, identity), Instant::now()),
-                Moved::No => renew_at = Some(renewal::retry_at(identity)),
+                Moved::No => renew_at = Some(renewal::retry_at(identity, live.hub_now())),
                 Moved::Lost(end) => return Ok(self.lost(redial, up, &end)),
                 Moved::Stopped => return self.finish(live).await,
             }

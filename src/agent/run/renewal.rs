@@ -76,9 +76,9 @@ fn is_same_agent(one: &Identity, other: &Identity) -> bool {
     who(one) == who(other)
 }
 
-/// The identity with the certificate of the hub's answer, if it is one for the key that was asked with and for who this agent is.
+/// The identity with the certificate of the hub's answer, which came at `now`, if it is one for the key that was asked with and for who this agent is.
 /// After a refusal that key is not asked with again.
-pub(super) fn answered(response: RenewResponse, identity: &mut Identity) -> Option<Identity> {
+pub(super) fn answered(response: RenewResponse, identity: &mut Identity, now: OffsetDateTime) -> Option<Identity> {
     if !response.refusal.is_empty() {
         tracing::error!(refusal = response.refusal, "the hub refuses to renew the certificate");
         identity.next = None;
@@ -86,7 +86,7 @@ pub(super) fn answered(response: RenewResponse, identity: &mut Identity) -> Opti
     }
     let (key, old) = (identity.next.clone()?, identity.enrolled.as_ref()?);
     let chain = response.chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    match Enrolled::new(old.cluster.clone(), chain, &key, OffsetDateTime::now_utc()) {
+    match Enrolled::new(old.cluster.clone(), chain, &key, now) {
         Ok(enrolled) => {
             let next =
                 Identity { key, enrolled: Some(enrolled), next: None, joined_with: identity.joined_with.clone() };
@@ -109,15 +109,15 @@ pub(super) fn due(enrolled: &Enrolled) -> OffsetDateTime {
     enrolled.since + life * (2.0 / 3.0 + (jitter() - 0.5) * 0.2)
 }
 
-/// How much of the certificate's life is left.
-pub(super) fn left(identity: &Identity) -> Duration {
-    let left = identity.enrolled.as_ref().map(|e| e.not_after() - OffsetDateTime::now_utc());
+/// How much of the certificate's life is left at `now`.
+pub(super) fn left(identity: &Identity, now: OffsetDateTime) -> Duration {
+    let left = identity.enrolled.as_ref().map(|e| e.not_after() - now);
     left.and_then(|left| Duration::try_from(left).ok()).unwrap_or(Duration::ZERO)
 }
 
-/// When to ask again: several tries fit into what is left of the certificate's life.
-pub(super) fn retry_at(identity: &Identity) -> OffsetDateTime {
-    OffsetDateTime::now_utc() + (left(identity) / 4).clamp(defaults::RENEWAL_RETRY_FIRST, defaults::RENEWAL_RETRY)
+/// When to ask again after `now`: several tries fit into what is left of the certificate's life.
+pub(super) fn retry_at(identity: &Identity, now: OffsetDateTime) -> OffsetDateTime {
+    now + (left(identity, now) / 4).clamp(defaults::RENEWAL_RETRY_FIRST, defaults::RENEWAL_RETRY)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Setting {
     async fn renew(&self, state: &State, identity: &mut Identity) {
         assert!(matches!(prepare(state, identity).await, Outcome::Kept));
         let response = self.sign(identity.next.as_ref().unwrap());
-        let renewed = answered(response, identity).unwrap();
+        let renewed = answered(response, identity, self.world.now).unwrap();
         assert!(matches!(keep(state, identity, renewed).await, Outcome::Kept));
     }
 }
@@ -89,7 +89,7 @@ async fn renew_until(setting: &Setting, last: Step) -> (Identity, Identity) {
     if last == Step::Asked {
         return (before, identity);
     }
-    let renewed = answered(response, &mut identity).unwrap();
+    let renewed = answered(response, &mut identity, setting.world.now).unwrap();
     if last == Step::Kept {
         assert!(matches!(keep(&state, &mut identity, renewed).await, Outcome::Kept));
     }
@@ -145,7 +145,7 @@ async fn two_agents_with_one_place_never_have_two_identities() {
 
     let for_other = setting.sign(other.next.as_ref().unwrap());
     setting.renew(&one_state, &mut one).await;
-    let late = answered(for_other, &mut other).unwrap();
+    let late = answered(for_other, &mut other, setting.world.now).unwrap();
     let outcome = keep(&other_state, &mut other, late).await;
     assert!(matches!(outcome, Outcome::Failed | Outcome::Overtaken));
     assert_eq!(key(&setting.started().await.1), key(&one), "the first certificate was written over");
@@ -175,18 +175,19 @@ async fn what_this_agent_cannot_use_is_not_taken_over() {
 #[tokio::test]
 async fn answers_that_are_not_for_this_agent_and_key_change_nothing() {
     let setting = Setting::new().await;
+    let now = setting.world.now;
     let (state, mut identity) = setting.started().await;
-    assert!(answered(setting.sign(&KeyPair::generate()), &mut identity).is_none(), "it was not asked for");
+    assert!(answered(setting.sign(&KeyPair::generate()), &mut identity, now).is_none(), "it was not asked for");
     assert!(matches!(prepare(&state, &mut identity).await, Outcome::Kept));
     let asked_with = next(&identity);
     let mut other = Setting::new().await;
-    assert!(answered(setting.sign(&KeyPair::generate()), &mut identity).is_none(), "for another key");
+    assert!(answered(setting.sign(&KeyPair::generate()), &mut identity, now).is_none(), "for another key");
     other.cluster = ClusterUid::generate(other.world.now);
-    assert!(answered(other.sign(identity.next.as_ref().unwrap()), &mut identity).is_none(), "another cluster's");
-    assert!(answered(RenewResponse::default(), &mut identity).is_none(), "no certificate");
+    assert!(answered(other.sign(identity.next.as_ref().unwrap()), &mut identity, now).is_none(), "another cluster's");
+    assert!(answered(RenewResponse::default(), &mut identity, now).is_none(), "no certificate");
     assert_eq!(next(&identity), asked_with);
     let refusal = RenewResponse { refusal: "no".to_owned(), ..RenewResponse::default() };
-    assert!(answered(refusal, &mut identity).is_none());
+    assert!(answered(refusal, &mut identity, now).is_none());
     assert_eq!(next(&identity), None, "a key that was refused is not asked with again");
     assert!(matches!(prepare(&state, &mut identity).await, Outcome::Kept));
     assert_ne!(next(&identity), asked_with);
