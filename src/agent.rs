@@ -1,5 +1,6 @@
 //! The agent: dials the hub, and carries what comes over the link to its one API server. Never uses the hub.
 
+mod account;
 mod admin;
 mod allowance;
 pub mod doctor;
@@ -14,6 +15,7 @@ mod state;
 mod upstream;
 
 pub use self::{
+    account::AccountError,
     enrol::EnrolError,
     run::{RunError, run},
     settings::{ApiServerFrom, JoinToken, Settings, StateAt},

@@ -38,7 +38,7 @@ pub use args::Cli;
 pub use failure::{Code, Failure};
 pub use logging::LogFormat;
 
-use args::{CertCommand, ClusterCommand, Command, HubCommand, JoinTokenCommand, TokenCommand};
+use args::{CertCommand, ClusterCommand, Command, HubCommand, JoinTokenCommand, JwksCommand, TokenCommand};
 
 /// Runs the command line of this process. Usage errors exit 2, everything else as [`Code`] says; a failure is printed here, once.
 pub fn main() -> ExitCode {
@@ -81,6 +81,9 @@ fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
         Command::Cluster(ClusterCommand::List(args)) => cluster::list(&args, context),
         Command::Cluster(ClusterCommand::Show(args)) => cluster::show(&args, context),
         Command::Cluster(ClusterCommand::Remove(args)) => cluster::remove(&args, context),
+        Command::Cluster(ClusterCommand::Jwks(JwksCommand::Show(args))) => cluster::jwks::show(&args, context),
+        Command::Cluster(ClusterCommand::Jwks(JwksCommand::Set(args))) => cluster::jwks::set(&args, context),
+        Command::Cluster(ClusterCommand::Jwks(JwksCommand::Accept(args))) => cluster::jwks::accept(&args, context),
         Command::Cluster(ClusterCommand::Rekey(args)) => cluster::join::rekey(&args, context),
         Command::Cluster(ClusterCommand::Token(JoinTokenCommand::Create(args))) => {
             cluster::join::create(&args, context)

@@ -262,6 +262,22 @@ pub const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// Closing links and connections at the end of a process takes at most this.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(3);
 
+/// A nonce for a proof is good for this long: a request to the API server, and one to the hub.
+pub const NONCE: Duration = Duration::from_secs(60);
+
+/// Used nonces that are remembered until they would be too old anyway, 40 B each. Only proofs that are good take one; more within two
+/// minutes are refused.
+pub const NONCES_USED: usize = 16_384;
+
+/// The agent's API server must make a token of its ServiceAccount within this.
+pub const ACCOUNT_TOKEN: Duration = Duration::from_secs(5);
+
+/// Life of that token, the shortest that an API server makes.
+pub const ACCOUNT_TOKEN_LIFE: Duration = Duration::from_secs(600);
+
+/// An agent of which no proof holds tries again after this, give or take a half: a person must act first, and fleets must not hammer.
+pub const PROOF_WAIT: Duration = Duration::from_secs(60);
+
 /// Ports that are tried when the system may choose one (tests, quickstart): its number must be free for TCP and UDP.
 pub const PORT_ATTEMPTS: usize = 16;
 

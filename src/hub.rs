@@ -27,7 +27,13 @@ use time::OffsetDateTime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
-    backup::Keeper, directory::Directory, enrol::Attempts, links::Links, metrics::Metrics, pki::Pki, restored::Restored,
+    backup::Keeper,
+    directory::Directory,
+    enrol::{Attempts, Nonces},
+    links::Links,
+    metrics::Metrics,
+    pki::Pki,
+    restored::Restored,
 };
 pub use self::{
     directory::DirectoryError,
@@ -61,6 +67,8 @@ struct Hub {
     metrics: Metrics,
     /// Enrolments that failed lately.
     attempts: Attempts,
+    /// What proofs are bound to.
+    nonces: Nonces,
     /// Connections, links and requests: what a drain waits for.
     tasks: TaskTracker,
     /// Connections to the admin listener: nothing waits for them.

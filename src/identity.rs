@@ -14,6 +14,7 @@ mod random;
 pub mod seal;
 pub mod secret;
 pub mod serial;
+pub mod service_account;
 pub mod spiffe;
 pub mod spki;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod cluster;
 #[path = "deploy/hub.rs"]
 mod hub;
+#[allow(dead_code, reason = "the recovery test uses more of it")]
 #[path = "deploy/pod.rs"]
 mod pod;
 #[path = "deploy/shared.rs"]
@@ -111,7 +112,12 @@ no list secrets --all-namespaces
 no list pods --all-namespaces
 no create pods --namespace roadstead
 no create pods --subresource=exec --namespace roadstead
+yes create serviceaccounts/roadstead-agent --subresource=token --namespace roadstead
+yes get /openid/v1/jwks
 no create serviceaccounts --subresource=token --namespace roadstead
+no create serviceaccounts/default --subresource=token --namespace roadstead
+no create serviceaccounts/roadstead-agent --subresource=token --namespace kube-system
+no get /metrics
 no update deployments.apps --namespace roadstead
 no bind clusterroles.rbac.authorization.k8s.io
 no escalate clusterroles.rbac.authorization.k8s.io
@@ -200,6 +206,7 @@ fn the_example_of_an_agent_is_what_cluster_add_prints() -> Result<()> {
     let printed = text("manifest")?
         .replace(text("token")?, "rsj_… as printed by: roadstead cluster add edge-1")
         .replace(text("tokenId")?, "aaaaaaaaaa")
+        .replace(text("uid")?, "01jdzzzzzzzzzzzzzzzzzzzzzz")
         .replace(text("hubCaPin")?, &format!("sha256:{}", "0".repeat(64)));
     let expires = printed.lines().find(|line| line.contains("roadstead.dev/token-expires")).context("no expiry")?;
     let printed = printed.replace(expires, "    roadstead.dev/token-expires: \"2026-01-01T00:00:00Z\"");

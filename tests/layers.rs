@@ -28,13 +28,14 @@ const LAYERS: [(&str, bool); 11] = [
 ];
 
 /// A path or word, and the only folders that may name it.
-const ONLY: [(&str, &[&str]); 8] = [
+const ONLY: [(&str, &[&str]); 9] = [
     ("quinn::", &["transport"]),
     ("quinn_proto::", &["transport"]),
     ("kube::", &["agent"]),
     ("k8s_openapi::", &["agent"]),
     ("redb::", &["store"]),
     ("rcgen::", &["identity"]),
+    ("jsonwebtoken::", &["identity"]),
     ("anyhow::", &["cli", "main"]),
     ("clap::", &["cli"]),
 ];

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -27,6 +27,8 @@ pub(super) struct Health {
     pub(super) metrics: Metrics,
     /// Why there will be no link until an operator acts.
     shut: Mutex<Option<Shut>>,
+    /// Why there is no identity; empty while there is one.
+    waiting: Mutex<String>,
 }
 
 impl Health {
@@ -48,7 +50,20 @@ impl Health {
             return Ok(());
         }
         let shut = *self.shut.lock().expect("no panic while it is held");
-        Err(shut.map_or("no link to the hub", Shut::as_str).to_owned())
+        Err(match (shut, self.why().as_str()) {
+            (Some(shut), _) => shut.as_str().to_owned(),
+            (None, "") => "no link to the hub".to_owned(),
+            (None, why) => format!("no identity: {why}"),
+        })
+    }
+
+    /// Why the agent has no identity; empty when it has one.
+    pub(super) fn waiting(&self, why: &str) {
+        why.clone_into(&mut self.why());
+    }
+
+    fn why(&self) -> MutexGuard<'_, String> {
+        self.waiting.lock().expect("no panic while it is held")
     }
 }
 
@@ -109,6 +124,9 @@ mod tests {
             (code, String::from_utf8(body.to_vec()).unwrap())
         };
         assert!(said(&health).await.1.contains("no link to the hub"));
+        health.waiting("there is no join token");
+        assert!(said(&health).await.1.contains("no identity: there is no join token"));
+        health.waiting("");
         health.shut(Some(Shut::Locked));
         let (code, text) = said(&health).await;
         assert!(code == StatusCode::SERVICE_UNAVAILABLE && text.contains("locked this cluster"), "{text}");

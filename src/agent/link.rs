@@ -37,6 +37,14 @@ pub(super) enum HelloError {
     Late,
 }
 
+/// What the agent tells of its API server, as it was when it dialled.
+pub(super) struct ClusterSays {
+    /// Its version; may be empty.
+    pub(super) version: String,
+    /// The keys by which it signs ServiceAccount tokens; may be empty.
+    pub(super) keys: Bytes,
+}
+
 /// A link whose hub said welcome.
 pub(super) struct Live {
     pub(super) link: Link,
@@ -65,12 +73,13 @@ pub(super) enum Event {
 
 impl Live {
     /// Says hello and waits for the welcome.
-    pub(super) async fn start(link: Link, kubernetes_version: &str, instance: &str) -> Result<Self, HelloError> {
+    pub(super) async fn start(link: Link, cluster: &ClusterSays, instance: &str) -> Result<Self, HelloError> {
         let hello = Hello {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: [RENEW, ALLOWANCE, GENERATION].map(str::to_owned).to_vec(),
             instance: instance.to_owned(),
-            kubernetes_version: kubernetes_version.to_owned(),
+            kubernetes_version: cluster.version.clone(),
+            service_account_keys: cluster.keys.clone(),
         };
         timeout(defaults::HELLO, Self::hello(link, hello)).await.unwrap_or(Err(HelloError::Late))
     }

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use time::OffsetDateTime;
 use tokio::{
     net::lookup_host,
     time::{sleep, timeout},
@@ -18,9 +19,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    account,
     admin::{Health, serve_admin},
     enrol::EnrolError,
-    link::Live,
+    link::{ClusterSays, Live},
     redial::{Redial, Shut, jitter},
     settings::{ApiServerFrom, Settings},
     state::{Identity, State, StateError},
@@ -53,7 +55,9 @@ pub enum RunError {
     #[error("cannot use the agent's identity")]
     State(#[from] StateError),
     /// There is no identity and no token to get one.
-    #[error("this agent has no valid identity yet: give it a join token (`roadstead cluster add NAME` makes one)")]
+    #[error(
+        "this agent has no valid identity yet: give it a join token (`roadstead cluster add NAME` makes one), or tell it its cluster's uid if the hub knows the cluster's keys"
+    )]
     NoToken,
     /// Its file.
     #[error("cannot read {path}")]
@@ -131,25 +135,40 @@ impl Agent {
                 () = stop.cancelled() => return Ok(()),
                 live = self.connect(&mut identity, &mut redial) => live?,
             };
+            let Some(live) = live else {
+                identity = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Ok(()),
+                    identity = self.identity() => identity?,
+                };
+                continue;
+            };
             if !self.moored(live, &mut identity, &mut redial, stop).await? {
                 return Ok(());
             }
         }
     }
 
-    /// Dials until a link is live, with what is stored now.
-    async fn connect(&self, identity: &mut Identity, redial: &mut Redial) -> Result<Live, RunError> {
-        let version = self.kubernetes_version().await;
-        let mut spent = None;
+    /// Dials until a link is live, with what is stored now; `None` when the certificate has ended before one was, which is looked at after an
+    /// attempt: it is the hub's clock that counts.
+    async fn connect(&self, identity: &mut Identity, redial: &mut Redial) -> Result<Option<Live>, RunError> {
+        let (version, keys) = tokio::join!(self.kubernetes_version(), account::keys(&self.client));
+        let says = ClusterSays { version, keys: keys.unwrap_or_default().into() };
+        let (mut spent, mut tried) = (None, false);
         loop {
+            if tried && !identity.is_valid(OffsetDateTime::now_utc()) {
+                tracing::warn!("the certificate has ended while there was no link");
+                return Ok(None);
+            }
+            tried = true;
             sleep(redial.wait(jitter())).await;
             self.reread(identity).await;
             if spent.is_some() && spent == reread::leaf(identity) {
                 tracing::error!("{}", Shut::Spent.as_str());
                 continue;
             }
-            match self.attempt(identity, &version).await? {
-                Ok(live) => return Ok(live),
+            match self.attempt(identity, &says).await? {
+                Ok(live) => return Ok(Some(live)),
                 Err(end) if self.refused(redial, end.as_ref()) == Some(Shut::Spent) => {
                     spent = reread::leaf(identity);
                     self.reread(identity).await;
@@ -163,7 +182,11 @@ impl Agent {
     }
 
     /// Dials once; else how the hub ended it, if it was the hub.
-    async fn attempt(&self, identity: &Identity, version: &str) -> Result<Result<Live, Option<LinkEnd>>, RunError> {
+    async fn attempt(
+        &self,
+        identity: &Identity,
+        says: &ClusterSays,
+    ) -> Result<Result<Live, Option<LinkEnd>>, RunError> {
         let enrolled = identity.enrolled.as_ref().ok_or(RunError::NoToken)?;
         self.health.metrics.certificate(enrolled.not_after());
         let trust = HubTrust::Pins(self.settings.hub_ca_pins.clone());
@@ -176,7 +199,7 @@ impl Agent {
                 return Ok(Err(error.end()));
             }
         };
-        match Live::start(link.clone(), version, &self.instance).await {
+        match Live::start(link.clone(), says, &self.instance).await {
             Ok(live) => {
                 let cluster = &live.welcome.cluster_name;
                 tracing::info!(hub = %live.link.remote_address(), cluster, "moored");

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use crate::identity::{HubUrl, Secret, SpkiSha256};
+use crate::identity::{ClusterUid, HubUrl, Secret, SpkiSha256};
 
 /// Settings of `roadstead agent`.
 #[derive(Clone, Debug)]
@@ -11,7 +11,9 @@ pub struct Settings {
     pub hub: HubUrl,
     /// Pins of the hub's CA; more than one during a rotation. Never empty: there is no unpinned way in.
     pub hub_ca_pins: Vec<SpkiSha256>,
-    /// Needed for the first certificate only.
+    /// Which cluster the agent is of: with it the agent proves itself by its ServiceAccount. Without it, that of its last certificate.
+    pub cluster: Option<ClusterUid>,
+    /// Needed for the first certificate only, or never where the hub knows the cluster's keys.
     pub join_token: Option<JoinToken>,
     /// Where the identity is kept.
     pub state: StateAt,

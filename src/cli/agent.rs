@@ -22,6 +22,7 @@ struct AgentFile {
     hub: Option<String>,
     #[serde(default)]
     hub_ca_pins: Vec<String>,
+    cluster_uid: Option<String>,
     join_token_file: Option<String>,
     state: Option<String>,
     state_secret: Option<String>,
@@ -45,6 +46,9 @@ pub(super) fn settings(args: AgentArgs, context: &Context<'_>) -> Result<(agent:
     let hub = layers.given(place("--hub", args.hub, "ROADSTEAD_HUB", "hub", file.hub));
     let hub: Option<HubUrl> = layers.required(hub, "no hub is set: use --hub or ROADSTEAD_HUB");
     let hub_ca_pins = pins(&mut layers, args.hub_ca_pin, file.hub_ca_pins);
+    let uid = place("--cluster-uid", args.cluster_uid, "ROADSTEAD_CLUSTER_UID", "clusterUid", file.cluster_uid);
+    let uid = layers.given(uid);
+    let cluster = layers.parse(uid);
     let join_token = join_token(&mut layers, context, args.join_token_file, file.join_token_file);
     let state = state(&mut layers, (args.state, args.state_secret), (file.state, file.state_secret));
     let kubeconfig = args.kubeconfig.or(file.kubeconfig);
@@ -65,6 +69,7 @@ pub(super) fn settings(args: AgentArgs, context: &Context<'_>) -> Result<(agent:
     let settings = hub.zip(state).zip(admin_listen).map(|((hub, state), admin_listen)| agent::Settings {
         hub,
         hub_ca_pins,
+        cluster,
         join_token,
         state,
         api_server,

@@ -10,6 +10,7 @@ use super::output::Format;
 mod doctor;
 mod hub;
 mod join;
+mod jwks;
 mod revocation;
 
 pub(super) use doctor::{DoctorAgentArgs, DoctorArgs, DoctorSide};
@@ -17,6 +18,7 @@ pub(super) use hub::{BackupArgs, HubCall, HubCommand, RestoreArgs};
 pub(super) use join::{
     ClusterRekeyArgs, JoinArgs, JoinTokenCommand, JoinTokenCreateArgs, JoinTokenRevokeArgs, ManifestArgs,
 };
+pub(super) use jwks::{JwksCommand, JwksSetArgs};
 pub(super) use revocation::{BecauseArgs, CertCommand, CertListArgs};
 
 /// The command line of `roadstead`.
@@ -114,6 +116,9 @@ pub(super) struct AgentArgs {
     /// Pin of the hub's CA, sha256:HEX; repeat during a rotation [env: ROADSTEAD_HUB_CA_PIN]
     #[arg(long, value_name = "PIN")]
     pub(super) hub_ca_pin: Vec<String>,
+    /// Uid of the agent's cluster at the hub: lets it prove itself by its ServiceAccount [env: ROADSTEAD_CLUSTER_UID]
+    #[arg(long, value_name = "UID")]
+    pub(super) cluster_uid: Option<String>,
     /// File of the join token, needed once [env: ROADSTEAD_JOIN_TOKEN_FILE, or the token in ROADSTEAD_JOIN_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub(super) join_token_file: Option<String>,
@@ -132,7 +137,7 @@ pub(super) struct AgentArgs {
     /// Address for health and metrics, plain HTTP [env: ROADSTEAD_ADMIN_LISTEN] [default: 127.0.0.1:0]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) admin_listen: Option<String>,
-    /// Configuration file (YAML: hub, hubCaPins, joinTokenFile, state, stateSecret, kubeconfig, context, adminListen, logFormat)
+    /// Configuration file (YAML: hub, hubCaPins, clusterUid, joinTokenFile, state, stateSecret, kubeconfig, context, adminListen, logFormat)
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Log lines as text or json [env: ROADSTEAD_LOG_FORMAT] [default: text]
@@ -197,6 +202,9 @@ pub(super) enum ClusterCommand {
     Remove(NamedArgs),
     /// Print the manifest that gives an announced cluster's agent a new key, for `| kubectl apply -f -`
     Rekey(ClusterRekeyArgs),
+    /// Manage the keys by which a cluster proves itself without a join token
+    #[command(subcommand)]
+    Jwks(JwksCommand),
     /// Manage join tokens of a cluster
     #[command(subcommand)]
     Token(JoinTokenCommand),
@@ -211,6 +219,13 @@ pub(super) struct ClusterAddArgs {
     pub(super) labels: Vec<String>,
     #[command(flatten)]
     pub(super) join: JoinArgs,
+    /// File of the keys by which the cluster proves itself, as `kubectl get --raw /openid/v1/jwks` prints them [default: those that its
+    /// agent shows when it joins]
+    #[arg(long, value_name = "FILE")]
+    pub(super) service_account_jwks: Option<PathBuf>,
+    /// ServiceAccount of the agent [default: roadstead-agent in --namespace]
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(super) service_account: Option<String>,
     #[command(flatten)]
     pub(super) manifest: ManifestArgs,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! `roadstead cluster …`: announces, lists, shows and removes clusters.
 
 pub(super) mod join;
+pub(super) mod jwks;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use super::Context;
 use super::args::{ClusterAddArgs, ManifestArgs, NamedArgs, PlainArgs};
 use super::client::block_on;
 use super::client_config;
-use super::defaults::IMAGE_REPOSITORY;
+use super::defaults::{AGENT_NAMESPACE, IMAGE_REPOSITORY};
 use super::failure::{Code, Failure};
 use super::manifest::{self, AgentManifest};
 use super::output::{self, Format};
@@ -84,9 +85,17 @@ fn meant(args: &ClusterAddArgs) -> Result<ClusterCreate, Failure> {
             Err(error) => faults.push(format!("--label: {error}")),
         }
     }
+    let jwks = args.service_account_jwks.as_deref();
+    let jwks = jwks.and_then(|file| jwks::key_set(file, "--service-account-jwks", &mut faults));
+    let service_account = args.service_account.clone().filter(|name| jwks::is_account(name, &mut faults));
+    // What the hub takes for granted need not be said: an older one would refuse it.
+    let elsewhere = args.manifest.namespace != AGENT_NAMESPACE;
+    let service_account =
+        service_account.or_else(|| elsewhere.then(|| format!("{}/roadstead-agent", args.manifest.namespace)));
     check_manifest(&args.manifest, &mut faults);
     if faults.is_empty() {
-        return Ok(ClusterCreate { name: args.name.clone(), labels, ttl_seconds, max_uses, sources });
+        let name = args.name.clone();
+        return Ok(ClusterCreate { name, labels, ttl_seconds, max_uses, sources, jwks, service_account });
     }
     Err(Failure::usage(&faults))
 }
@@ -149,6 +158,7 @@ pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Fa
         ("last seen", at(view.last_seen)),
         ("created", timestamp(view.created)),
         ("certificate until", at(view.certificate_expires)),
+        ("proof", proof(&view)),
         ("agent", or_none(&view.agent_version)),
         ("kubernetes", or_none(&view.kubernetes_version)),
     ];
@@ -190,6 +200,18 @@ fn link(cluster: &ClusterView, now: OffsetDateTime) -> String {
         (true, _) => "connected".to_owned(),
         (false, Some(at)) => format!("away since {}", rough(now - at)),
         (false, None) => "never connected".to_owned(),
+    }
+}
+
+/// How the agent may come back when its certificate has ended or is lost.
+fn proof(cluster: &ClusterView) -> String {
+    let pinned = match cluster.pinned_keys {
+        0 => "join token only".to_owned(),
+        keys => format!("ServiceAccount ({keys} keys pinned) or join token"),
+    };
+    match cluster.pending_keys {
+        0 => pinned,
+        keys => format!("{pinned}; {keys} keys wait: roadstead cluster jwks show {}", cluster.name),
     }
 }
 

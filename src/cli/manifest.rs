@@ -46,6 +46,7 @@ pub(super) fn render(agent: &AgentManifest<'_>) -> Result<String, Failure> {
     let values = json!({
         "namespace": agent.namespace,
         "cluster": created.name,
+        "uid": created.uid,
         "users": union(&[DEFAULT_USER], agent.allow_users),
         "groups": union(&AGENT_GROUPS, agent.allow_groups),
         "extras": extras,
@@ -138,7 +139,9 @@ mod tests {
         assert_eq!(rules[0]["resourceNames"], json!(["roadstead:user"]));
         assert_eq!(rules[1]["resourceNames"], json!(["roadstead:view", "roadstead:edit"]));
         assert_eq!(rules[2]["resources"], json!(["userextras/roadstead.dev/subject"]));
-        assert!(rules.as_array().unwrap().iter().all(|rule| rule["verbs"] == json!(["impersonate"])));
+        assert_eq!(rules[3], json!({"nonResourceURLs": ["/openid/v1/jwks"], "verbs": ["get"]}));
+        let rest = rules.as_array().unwrap().iter().filter(|rule| rule.get("resources").is_some());
+        assert!(rest.clone().count() == 3 && rest.into_iter().all(|rule| rule["verbs"] == json!(["impersonate"])));
         assert!(!format!("{documents:?}").contains("cluster-admin"));
     }
 

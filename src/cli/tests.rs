@@ -10,6 +10,7 @@ use super::*;
 mod commands;
 pub(super) mod fake_hub;
 mod join;
+mod jwks;
 mod revocation;
 
 use fake_hub::FakeHub;

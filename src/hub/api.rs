@@ -1,5 +1,6 @@
 //! The hub's own API: clusters, tokens, status. Errors are Kubernetes `Status` documents, as everywhere.
 
+mod attest;
 mod backup;
 mod certificates;
 mod clusters;
@@ -15,14 +16,14 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::{Serialize, de::DeserializeOwned};
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 use tokio::time::{Instant, timeout};
 
 use super::{
     Hub,
-    api_types::{CLUSTER_LOCKED, ClusterCounts, ClusterList, EnrolRequest, HubStatus, WhoAmI},
+    api_types::{CLUSTER_LOCKED, ClusterCounts, ClusterList, EnrolRequest, HubStatus, NonceGiven, WhoAmI},
     directory::{Denied, DirectoryError, JoinError, RenewError},
-    enrol::{self, EnrolError, Source},
+    enrol::{self, AccountError, EnrolError, NonceError, Source},
     metrics::Enrolment,
     proxy::{ProxyBody, respond},
 };
@@ -64,6 +65,11 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
         (&Method::GET, ["certificates"]) => certificates::list(hub, admin(caller)?, request.uri().query()).await,
         (&Method::GET, ["certificates", serial]) => certificates::show(hub, admin(caller)?, serial).await,
         (&Method::DELETE, ["certificates", serial]) => certificates::revoke(hub, admin(caller)?, serial).await,
+        (&Method::GET, ["clusters", name, "jwks"]) => attest::show(hub, admin(caller)?, name),
+        (&Method::POST, ["clusters", name, "jwks"]) => {
+            attest::set(hub, admin(caller)?, name, read(request).await?).await
+        }
+        (&Method::POST, ["clusters", name, "jwks", "accept"]) => attest::accept(hub, admin(caller)?, name).await,
         (&Method::GET, ["tokens"]) => tokens::list(hub, admin(caller)?),
         (&Method::POST, ["tokens"]) => tokens::create(hub, admin(caller)?, read(request).await?).await,
         (&Method::DELETE, ["tokens", id]) => tokens::revoke(hub, admin(caller)?, id).await,
@@ -79,13 +85,17 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
     }
 }
 
-/// Answers `POST /enrol/v1`.
+/// Answers `POST /enrol/v1` and `GET /enrol/v1/nonce`.
 pub(super) async fn enrol(hub: &Hub, request: Request<Incoming>, from: IpAddr) -> Response<ProxyBody> {
     let source = Source::from(from);
     if let Err(wait) = hub.attempts.take(source, Instant::now()) {
         hub.metrics.enrolment(Enrolment::Limited);
         let status = Status::new(Reason::TooManyRequests, "too many enrolments from this address have failed lately");
         return respond(&status.with_retry_after(u32::try_from(wait.as_secs() + 1).ok()));
+    }
+    if request.uri().path().ends_with("/nonce") {
+        hub.attempts.give_back(source, Instant::now());
+        return nonce(hub, request.method(), from).unwrap_or_else(|status| respond(&status));
     }
     let answer = enrolled(hub, request, from).await;
     let refused = answer.as_ref().is_err_and(|status| status.code().is_client_error());
@@ -98,6 +108,15 @@ pub(super) async fn enrol(hub: &Hub, request: Request<Incoming>, from: IpAddr) -
         hub.attempts.give_back(source, Instant::now());
     }
     answer.unwrap_or_else(|status| respond(&status))
+}
+
+/// What a proof is to be bound to. Costs a hash, and nothing is kept.
+fn nonce(hub: &Hub, method: &Method, from: IpAddr) -> Answer {
+    if method != Method::GET {
+        return Err(Status::new(Reason::MethodNotAllowed, "a nonce is asked for with GET"));
+    }
+    let nonce = hub.nonces.give(from, OffsetDateTime::now_utc());
+    json(StatusCode::OK, &NonceGiven { nonce, trust_domain: hub.pki.agents().trust_domain().to_string() })
 }
 
 async fn enrolled(hub: &Hub, request: Request<Incoming>, from: IpAddr) -> Answer {
@@ -113,7 +132,7 @@ async fn enrolled(hub: &Hub, request: Request<Incoming>, from: IpAddr) -> Answer
 
 fn enrol_status(error: EnrolError, from: IpAddr) -> Status {
     match error {
-        EnrolError::Csr(_) => Status::new(Reason::BadRequest, error.to_string()),
+        EnrolError::Csr(_) | EnrolError::Form => Status::new(Reason::BadRequest, error.to_string()),
         EnrolError::Join(JoinError::Refused(why)) => {
             tracing::warn!(why, %from, "join token refused");
             Status::new(Reason::Unauthorized, error.to_string())
@@ -126,6 +145,14 @@ fn enrol_status(error: EnrolError, from: IpAddr) -> Status {
             } else {
                 status
             }
+        }
+        EnrolError::Account(AccountError::Nonce(NonceError::Full)) => {
+            Status::new(Reason::TooManyRequests, error.to_string()).with_retry_after(Some(1))
+        }
+        EnrolError::Account(ref refused) => {
+            let why = if let AccountError::Unverified(why) = refused { why.clone() } else { refused.to_string() };
+            tracing::warn!(why, %from, "service account token refused");
+            Status::new(Reason::Unauthorized, error.to_string())
         }
         EnrolError::Join(JoinError::Directory(error)) | EnrolError::Issue(error) => failed(error),
     }

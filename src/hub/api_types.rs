@@ -2,6 +2,7 @@
 //! Knows neither HTTP nor the store. Requests refuse unknown fields; answers allow them, so that an older client can read a newer hub.
 
 mod join;
+mod jwks;
 mod restored;
 mod revocation;
 
@@ -15,6 +16,7 @@ use zeroize::Zeroize;
 
 use crate::access::Cidr;
 pub use join::{JoinTokenCreate, JoinTokenList, JoinTokenView, JoinUse};
+pub use jwks::{JwksKey, JwksSet, JwksShown, JwksView, NonceGiven};
 pub use restored::RestoredView;
 pub use revocation::{
     Because, CLUSTER_LOCKED, CertificateActed, CertificateList, CertificateState, CertificateView, ClusterActed,
@@ -38,6 +40,13 @@ pub struct ClusterCreate {
     /// Whence the join token may be used; empty = from anywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Cidr>,
+    /// The keys by which the cluster proves itself, as `kubectl get --raw /openid/v1/jwks` prints them; absent = those that its agent shows
+    /// when it joins with the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
+    /// The account of its agent, `NAMESPACE/NAME`; absent = `roadstead/roadstead-agent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
 }
 
 /// The answer to [`ClusterCreate`] and to [`JoinTokenCreate`]; the only time the token is shown.
@@ -138,6 +147,12 @@ pub struct ClusterView {
     /// When the certificate of its agent ends.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub certificate_expires: Option<OffsetDateTime>,
+    /// How many keys are pinned by which it may prove itself without a join token.
+    #[serde(default)]
+    pub pinned_keys: usize,
+    /// How many keys its agent shows that are not trusted yet: see `cluster jwks show`.
+    #[serde(default)]
+    pub pending_keys: usize,
     /// Version of its agent, as the agent says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_version: Option<String>,
@@ -254,12 +269,25 @@ pub struct WhoAmI {
     pub expires: OffsetDateTime,
 }
 
-/// `POST /enrol/v1`: an agent's join token and public key.
+/// `POST /enrol/v1`: an agent's public key, and a proof: either `token`, or `cluster`, `nonce` and `jwt`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnrolRequest {
     /// Join token, `rsj_…`.
-    pub token: SecretText,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<SecretText>,
+    /// Uid of the cluster that the agent proves to be of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// What `GET /enrol/v1/nonce` gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+    /// Token of the agent's ServiceAccount, whose audience is bound to key and nonce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<SecretText>,
+    /// The keys of the cluster's ServiceAccount tokens, as its API server shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
     /// PKCS#10 request, DER in base64. Only its public key counts.
     pub csr: String,
 }
@@ -394,7 +422,8 @@ mod tests {
 
     #[test]
     fn debug_output_never_shows_a_token() {
-        let request = EnrolRequest { token: SecretText::from("rsj_secret".to_owned()), csr: String::new() };
+        let request: EnrolRequest =
+            serde_json::from_value(json!({"token": "rsj_secret", "jwt": "secret", "csr": ""})).unwrap();
         assert!(!format!("{request:?}").contains("secret"));
     }
 }

@@ -1,6 +1,7 @@
 //! What the hub knows for good: clusters, hub tokens, join tokens and certificates issued. The store keeps it, memory
 //! answers for it: no request waits for the disk.
 
+mod attest;
 mod certificates;
 mod deny;
 mod join;
@@ -20,6 +21,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 
 pub(super) use self::{
+    attest::{Attest, AttestError, Pinned, Seen},
     join::{JoinError, Joining},
     join_tokens::JoinWish,
     ledger::Denied,
@@ -91,6 +93,8 @@ struct Memory {
     by_uid: HashMap<ClusterUid, Arc<Cluster>>,
     tokens: HashMap<TokenId, Arc<HubToken>>,
     seen: HashMap<ClusterUid, OffsetDateTime>,
+    /// How clusters prove themselves beside join tokens.
+    attests: HashMap<ClusterUid, Arc<Attest>>,
     /// When the newest certificate of each cluster ends.
     certificates: HashMap<ClusterUid, OffsetDateTime>,
     ledger: ledger::Ledger,
@@ -112,6 +116,11 @@ impl Directory {
         for (key, seen) in list::<records::Seen>(&*store, "seen/").await? {
             if let Ok(uid) = key.trim_start_matches("seen/").parse() {
                 memory.seen.insert(uid, seen.at);
+            }
+        }
+        for (key, attest) in list::<Attest>(&*store, "attest/").await? {
+            if let Ok(uid) = key.trim_start_matches("attest/").parse() {
+                memory.attests.insert(uid, Arc::new(attest));
             }
         }
         for (_, certificate) in list::<CertificateRecord>(&*store, "certificates/").await? {
@@ -187,6 +196,7 @@ impl Directory {
             Op::delete(standing::standing_key(&cluster.uid), Expect::Any),
             Op::delete(format!("{}{}", deny::LOCKS, cluster.uid), Expect::Any),
         ];
+        ops.extend(attest::forget(&cluster.uid, &self.attest(&cluster.uid)));
         for (key, join) in list::<JoinRecord>(&*self.store, "join/").await? {
             if join.cluster == cluster.uid && ops.len() < crate::store::MAX_OPS {
                 ops.push(Op::delete(key, Expect::Any));
@@ -197,6 +207,7 @@ impl Directory {
         memory.by_name.remove(&*cluster.name);
         memory.by_uid.remove(&cluster.uid);
         memory.ledger.forget_cluster(&cluster.uid);
+        memory.attests.remove(&cluster.uid);
         Ok(cluster)
     }
 

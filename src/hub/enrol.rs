@@ -1,18 +1,24 @@
-//! `POST /enrol/v1`: a join token and a CSR become an identity. Plain HTTPS, so that the listener of links has no
-//! anonymous path.
+//! `POST /enrol/v1`: a proof and a CSR become an identity. Plain HTTPS, so that the listener of links has no anonymous path.
 
+mod account;
 mod limit;
+mod nonce;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use time::OffsetDateTime;
 
-pub(super) use self::limit::{Attempts, Source};
+use self::account::Claimed;
+pub(super) use self::{
+    account::{AccountError, keys_shown},
+    limit::{Attempts, Source},
+    nonce::{NonceError, Nonces},
+};
 use super::{
     Hub,
     api_types::{EnrolRequest, EnrolResponse},
-    directory::{CertificateRecord, DirectoryError, JoinError, Joining},
+    directory::{CertificateRecord, Cluster, DirectoryError, JoinError, Joining},
 };
 use crate::identity::{AgentRequest, Issued, Serial, Token, TokenKind, VerifiedCsr};
 
@@ -21,40 +27,42 @@ use crate::identity::{AgentRequest, Issued, Serial, Token, TokenKind, VerifiedCs
 pub(super) enum EnrolError {
     #[error("the certificate signing request is not valid: {0}")]
     Csr(String),
+    #[error("an enrolment has either a token, or cluster, nonce and jwt")]
+    Form,
     #[error(transparent)]
     Join(#[from] JoinError),
+    #[error(transparent)]
+    Account(#[from] AccountError),
     #[error("no certificate can be issued now")]
     Issue(#[source] DirectoryError),
+}
+
+/// A certificate that is recorded and may leave the hub.
+struct Enrolled {
+    cluster: Arc<Cluster>,
+    issued: Issued,
 }
 
 /// Turns a request into a certificate chain.
 ///
 /// # Errors
-/// See [`EnrolError`]; every fault of the token has the same text.
+/// See [`EnrolError`]; every fault of a join token has the same text.
 pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest, from: IpAddr) -> Result<EnrolResponse, EnrolError> {
-    let der = BASE64_STANDARD.decode(&request.csr).map_err(|_| EnrolError::Csr("not base64".to_owned()))?;
+    let EnrolRequest { token, cluster, nonce, jwt, jwks, csr } = request;
+    let der = BASE64_STANDARD.decode(csr).map_err(|_| EnrolError::Csr("not base64".to_owned()))?;
     let csr = VerifiedCsr::parse(&der).map_err(|error| EnrolError::Csr(error.to_string()))?;
-    let token = Token::parse(TokenKind::Join, request.token.expose())
-        .map_err(|_| EnrolError::Join(JoinError::Refused("not a join token")))?;
-    let now = OffsetDateTime::now_utc();
-    let serial = Serial::random();
-    let mut issued: Option<Issued> = None;
-    let joining = Joining { token: &token, spki: csr.spki_sha256(), from, now };
-    let joined = hub.directory.join(&joining, |cluster| {
-        let ttl = hub.certificate_life.into();
-        let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
-        let signed = hub
-            .pki
-            .agents()
-            .issue_agent(&request)
-            .map_err(|error| DirectoryError::Missing(format!("a usable agents' CA ({error})")))?;
-        let record = CertificateRecord::of(&signed, &cluster.uid, now);
-        issued = Some(signed);
-        Ok(record)
-    });
-    let cluster = joined.await?;
-    let issued = issued.ok_or_else(|| EnrolError::Issue(DirectoryError::Missing("a certificate".to_owned())))?;
-    tracing::info!(cluster = &*cluster.name, %serial, token = %token.id(), %from, "agent enrolled");
+    let (enrolled, first) = match (token, cluster, nonce, jwt) {
+        (Some(token), None, None, None) => (by_token(hub, &csr, token.expose(), from).await?, true),
+        (None, Some(cluster), Some(nonce), Some(jwt)) => {
+            let claimed = Claimed { cluster, nonce, jwt: jwt.expose() };
+            (account::by_account(hub, &csr, claimed, from).await?, false)
+        }
+        _ => return Err(EnrolError::Form),
+    };
+    let Enrolled { cluster, issued } = enrolled;
+    if let Some(jwks) = jwks {
+        keys_shown(hub, &cluster, jwks.as_bytes(), first).await;
+    }
     Ok(EnrolResponse {
         uid: cluster.uid.to_string(),
         name: cluster.name.to_string(),
@@ -63,4 +71,36 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest, from: IpAddr) -> Re
         hub_ca: hub.pki.hub().root_pem(),
         not_after: issued.not_after,
     })
+}
+
+async fn by_token(hub: &Hub, csr: &VerifiedCsr, token: &str, from: IpAddr) -> Result<Enrolled, EnrolError> {
+    let token =
+        Token::parse(TokenKind::Join, token).map_err(|_| EnrolError::Join(JoinError::Refused("not a join token")))?;
+    let now = OffsetDateTime::now_utc();
+    let mut issued: Option<Issued> = None;
+    let joining = Joining { token: &token, spki: csr.spki_sha256(), from, now };
+    let joined = hub.directory.join(&joining, |cluster| {
+        let (signed, record) = sign(hub, csr, cluster, now)?;
+        issued = Some(signed);
+        Ok(record)
+    });
+    let cluster = joined.await?;
+    let issued = issued.ok_or_else(|| EnrolError::Issue(DirectoryError::Missing("a certificate".to_owned())))?;
+    tracing::info!(cluster = &*cluster.name, token = %token.id(), %from, "agent enrolled");
+    Ok(Enrolled { cluster, issued })
+}
+
+/// A certificate, and the record of it that must be kept before it leaves the hub.
+fn sign(
+    hub: &Hub,
+    csr: &VerifiedCsr,
+    cluster: &Cluster,
+    now: OffsetDateTime,
+) -> Result<(Issued, CertificateRecord), DirectoryError> {
+    let serial = Serial::random();
+    let request = AgentRequest { csr, cluster: &cluster.uid, now, ttl: hub.certificate_life.into(), serial };
+    let signed = hub.pki.agents().issue_agent(&request);
+    let signed = signed.map_err(|error| DirectoryError::Missing(format!("a usable agents' CA ({error})")))?;
+    let record = CertificateRecord::of(&signed, &cluster.uid, now);
+    Ok((signed, record))
 }

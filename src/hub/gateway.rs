@@ -181,7 +181,7 @@ async fn route(hub: &Arc<Hub>, request: Request<Incoming>, from: IpAddr) -> Resp
 
 async fn answer(hub: &Arc<Hub>, request: Request<Incoming>, from: IpAddr) -> Response<ProxyBody> {
     let path = request.uri().path();
-    if path == "/enrol/v1" {
+    if path == "/enrol/v1" || path == "/enrol/v1/nonce" {
         // Boxed, as everything that is rare: each request would carry its size.
         return Box::pin(api::enrol(hub, request, from)).await;
     }

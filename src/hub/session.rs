@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{
     Hub,
+    enrol::keys_shown,
     links::{AgentInfo, ClusterLink},
     metrics::Alert,
     revocation,
@@ -77,6 +78,8 @@ struct Control {
     renews: bool,
     /// Requests for renewal say what they succeed.
     counts: bool,
+    /// The cluster's ServiceAccount keys, as its agent shows them; may be empty.
+    keys: Bytes,
 }
 
 async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Control, Arc<Cluster>), SessionError> {
@@ -111,6 +114,7 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
     let [renews, paced, counts] = CAPABILITIES.map(|can| capabilities.iter().any(|c| c == can));
     // Before the agent is told: one that hears nothing comes again with the same certificate.
     came_into_use(hub, &cluster, &peer, &agent, now).await;
+    let keys = hello.service_account_keys;
     let welcome = Welcome {
         hub_version: env!("CARGO_PKG_VERSION").to_owned(),
         capabilities,
@@ -137,7 +141,7 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
             "two agents take turns at one cluster: most likely two installations with a copy of one Secret; keep one of them"
         );
     }
-    Ok((link, Control { send, recv, renews, counts }, cluster))
+    Ok((link, Control { send, recv, renews, counts, keys }, cluster))
 }
 
 /// What was removed, locked or revoked while its agent dialled must not slip in: now that the link is registered, whoever denies it
@@ -198,6 +202,10 @@ async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Clus
     let address = link.link.remote_address();
     tracing::info!(cluster = &*cluster.name, %address, agent = link.agent.version, instance = link.agent.instance, "agent connected");
     Box::pin(remember(hub, cluster)).await;
+    if !control.keys.is_empty() {
+        // A live agent may show new keys beside those that are pinned; it cannot be the first to say which are.
+        Box::pin(keys_shown(hub, cluster, &control.keys, false)).await;
+    }
     let end = tokio::select! {
         biased;
         end = link.link.closed() => end,
@@ -242,7 +250,7 @@ async fn refuse_streams(link: &Link) {
 
 /// Answers the agent's messages until the stream ends; asks it to move when the hub drains.
 async fn converse(hub: &Hub, control: Control, link: &ClusterLink, cluster: &Cluster) {
-    let Control { mut send, mut recv, renews, counts } = control;
+    let Control { mut send, mut recv, renews, counts, .. } = control;
     let asking = Asking { hub, cluster, link, renews, counts };
     let (mut draining, mut outdated) = (false, false);
     loop {

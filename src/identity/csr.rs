@@ -80,6 +80,11 @@ impl VerifiedCsr {
         self.spki_sha256
     }
 
+    /// The key as a DER `SubjectPublicKeyInfo`, as the issued certificate will have it.
+    pub fn spki_der(&self) -> Vec<u8> {
+        rcgen::PublicKeyData::subject_public_key_info(&self.spki)
+    }
+
     /// The key to put into a certificate.
     pub(super) fn public_key(&self) -> &SubjectPublicKeyInfo {
         &self.spki

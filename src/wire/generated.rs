@@ -134,6 +134,9 @@ pub struct Hello {
     /// `gitVersion` of the API server, empty when not known yet.
     #[prost(string, tag = "4")]
     pub kubernetes_version: ::prost::alloc::string::String,
+    /// The keys by which the API server signs ServiceAccount tokens, as it shows them at `/openid/v1/jwks`; empty when it does not.
+    #[prost(bytes = "bytes", tag = "10")]
+    pub service_account_keys: ::prost::bytes::Bytes,
 }
 /// Hub to agent, the answer to Hello.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

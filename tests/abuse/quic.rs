@@ -104,6 +104,7 @@ pub(crate) fn hello(version: &str) -> Hello {
         capabilities: Vec::new(),
         instance: text("evil"),
         kubernetes_version: text("v1"),
+        ..Hello::default()
     }
 }
 

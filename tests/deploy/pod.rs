@@ -42,11 +42,22 @@ impl<'a> Pod<'a> {
         fs::write(dir.path().join("api/namespace"), NAMESPACE)?;
         let this = Self { plane, hub, dir, agent: None, starts: 0 };
         this.mount_token(&plane.token_request(NAMESPACE, "roadstead-agent")?)?;
+        this.mount_join_token()?;
+        Ok(this)
+    }
+
+    /// What the kubelet does with the Secret of the join token.
+    pub(crate) fn mount_join_token(&self) -> Result<()> {
+        let (this, plane) = (self, self.plane);
         let secret = this.get("secret/roadstead-agent-join", "{.data.token}")?;
         let decode = format!("{{{{\"{secret}\" | base64decode}}}}");
         let token = plane.kubectl_ok(&["get", "namespace", NAMESPACE, "--output", &format!("go-template={decode}")])?;
-        write_private(&this.dir.path().join("join/token"), token.trim().as_bytes())?;
-        Ok(this)
+        write_private(&this.dir.path().join("join/token"), token.trim().as_bytes())
+    }
+
+    /// Ends the container.
+    pub(crate) fn stop(&mut self) {
+        self.agent = None;
     }
 
     /// What the kubelet does when it renews the account's token, or a wrong one.

@@ -38,6 +38,9 @@ const RENEWAL: Named = ("tests/renewal.rs", "a_certificate_is_renewed_over_the_l
 const REVOCATION: &str = "tests/revocation.rs";
 const COPIES: &str = "tests/revocation/copies.rs";
 const STATE: &str = "src/agent/run/renewal/tests.rs";
+const ACCOUNT: Named =
+    ("tests/recovery.rs", "only_the_clusters_own_agent_with_its_own_key_and_a_fresh_nonce_is_let_in");
+const JWT: &str = "src/identity/service_account/tests.rs";
 const TLS: &str = "src/identity/tls/tests.rs";
 
 type Named = (&'static str, &'static str);
@@ -85,12 +88,39 @@ const ROWS: &[(&str, &str, State)] = &[
         "two requests with one key",
         Run(&[Id(ENROLMENT), Test("src/identity/ca/tests.rs", "two_certificates_for_one_key_have_different_serials")]),
     ),
-    ("T011", "a ServiceAccount's token of another cluster", Later("proof by ServiceAccount is not built yet")),
-    ("T012", "a ServiceAccount's token for another key", Later("proof by ServiceAccount is not built yet")),
-    ("T013", "a ServiceAccount's token of the wrong kind", Later("proof by ServiceAccount is not built yet")),
-    ("T014", "a nonce that was used, is old or from elsewhere", Later("proof by ServiceAccount is not built yet")),
-    ("T015", "a key set that shares a key with another cluster's", Later("proof by ServiceAccount is not built yet")),
-    ("T016", "a key set that has nothing of the pinned one", Later("proof by ServiceAccount is not built yet")),
+    (
+        "T011",
+        "a ServiceAccount's token of another cluster",
+        Run(&[of(ACCOUNT), Test(JWT, "a_token_of_each_algorithm_proves_its_cluster")]),
+    ),
+    (
+        "T012",
+        "a ServiceAccount's token for another key",
+        Run(&[of(ACCOUNT), Test(JWT, "each_claim_is_exactly_what_it_must_be")]),
+    ),
+    (
+        "T013",
+        "a ServiceAccount's token of the wrong kind",
+        Run(&[of(ACCOUNT), Test(JWT, "each_claim_is_exactly_what_it_must_be")]),
+    ),
+    (
+        "T014",
+        "a nonce that was used, is old or from elsewhere",
+        Run(&[of(ACCOUNT), Test("src/hub/enrol/nonce.rs", "a_nonce_is_fresh_for_a_minute_for_its_network_and_once")]),
+    ),
+    (
+        "T015",
+        "a key set that shares a key with another cluster's",
+        Run(&[of(ACCOUNT), Test("src/hub/directory/attest.rs", "a_key_is_of_one_cluster")]),
+    ),
+    (
+        "T016",
+        "a key set that has nothing of the pinned one",
+        Run(&[
+            Test("tests/recovery.rs", "an_agent_that_lost_its_identity_comes_back_by_itself"),
+            Test("src/hub/directory/attest.rs", "keys_follow_an_agent_only_where_they_overlap"),
+        ]),
+    ),
     ("T017", "a name that exists", Run(&[Id(ENROLMENT)])),
     ("T018", "a cluster that was not accepted", Later("a join token accepts its cluster: there is no such state yet")),
     ("T019", "many enrolments from one address", Run(&[Id(ENROLMENT)])),

@@ -75,6 +75,7 @@ fn settings(orders: &Orders, (name, token): &(String, String), api_server: &ApiS
     Ok(agent::Settings {
         hub: format!("https://{}:{}", orders.host, orders.port).parse().context("the hub's address")?,
         hub_ca_pins: vec![orders.pin.parse().context("the hub's pin")?],
+        cluster: None,
         join_token: Some(JoinToken::Text(Secret::new(token.clone()))),
         state: StateAt::Directory(dir),
         api_server: ApiServerFrom::Kubeconfig { path: kubeconfig, context: None },

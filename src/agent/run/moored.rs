@@ -155,7 +155,7 @@ impl Agent {
             let not_after = identity.enrolled.as_ref().map(|e| e.not_after());
             tracing::info!(not_after = ?not_after, "certificate renewed");
         }
-        self.connect(identity, &mut Redial::default()).await.map(Some)
+        self.connect(identity, &mut Redial::default()).await
     }
 
     fn lost(&self, redial: &mut Redial, up: Instant, end: &LinkEnd) -> bool {

@@ -4,15 +4,15 @@ use http::StatusCode;
 use time::OffsetDateTime;
 
 use super::{
-    Answer, failed, join_tokens, json,
+    Answer, attest, failed, join_tokens, json,
     state::{Stands, stands},
 };
 use crate::{
     access::{Principal, check_label, is_dns_label},
     hub::{
         Hub,
-        api_types::{ClusterCreate, ClusterView, JoinTokenCreate},
-        directory::Cluster,
+        api_types::{ClusterCreate, ClusterView, JoinTokenCreate, JwksSet},
+        directory::{Cluster, Pinned},
         revocation,
     },
     k8s::{Reason, Status},
@@ -31,6 +31,8 @@ pub(super) fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
         Ok(link) => (Some(link), Some(OffsetDateTime::now_utc())),
         Err(offline) => (None, offline.last_seen),
     };
+    let attest = hub.directory.attest(&cluster.uid);
+    let keys = |set: &Option<Pinned>| set.as_ref().map_or(0, |pinned| pinned.keys.thumbprints().len());
     let certificate_expires = hub.directory.certificate_ends(&cluster.uid);
     let now = OffsetDateTime::now_utc();
     let Stands { state, reason, since, next_step } = stands(hub, cluster, now);
@@ -47,6 +49,8 @@ pub(super) fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
         created: cluster.created,
         last_seen,
         certificate_expires,
+        pinned_keys: keys(&attest.pinned),
+        pending_keys: keys(&attest.pending),
         agent_version: link.as_ref().and_then(|l| said(&l.agent.version)),
         kubernetes_version: link.as_ref().and_then(|l| said(&l.agent.kubernetes_version)),
     }
@@ -72,10 +76,16 @@ pub(super) async fn add(hub: &Hub, caller: &Principal, wish: ClusterCreate) -> A
     for (key, value) in &wish.labels {
         check_label(key, value).map_err(|error| invalid(error.to_string()))?;
     }
-    let ClusterCreate { name, labels, ttl_seconds, max_uses, sources } = wish;
+    let ClusterCreate { name, labels, ttl_seconds, max_uses, sources, jwks, service_account } = wish;
+    let (keys, account) = attest::meant(caller, JwksSet { jwks, service_account })?;
     let token = join_tokens::meant(caller, JoinTokenCreate { ttl_seconds, max_uses, sources })?;
     let added = hub.directory.add_cluster(name, labels, token, OffsetDateTime::now_utc()).await;
     let (cluster, token, record) = added.map_err(failed)?;
+    if let Err(status) = attest::pin(hub, caller, &cluster, keys, account).await {
+        // Nothing of a cluster that cannot be as it was asked for.
+        hub.directory.remove_cluster(&cluster.name).await.map_err(failed)?;
+        return Err(status);
+    }
     tracing::info!(cluster = &*cluster.name, uid = %cluster.uid, token = %token.id(), by = %caller.subject, "cluster added");
     json(StatusCode::CREATED, &join_tokens::created(hub, &cluster, &token, &record))
 }

@@ -88,6 +88,28 @@ impl Directory {
         Err(JoinError::Refused("used by others at the same moment"))
     }
 
+    /// Records the certificate of an agent that proved itself without a token, with its place among its cluster's.
+    ///
+    /// # Errors
+    /// [`JoinError::Denied`] where the cluster is locked or the key may not be used; or the store's.
+    pub(in crate::hub) async fn enrol_proven(&self, mut certificate: CertificateRecord) -> Result<(), JoinError> {
+        for _ in 0..defaults::JOIN_RACES {
+            self.may_enrol(&certificate.cluster, certificate.spki).map_err(JoinError::Denied)?;
+            let enrolling = self.enrolling(&mut certificate).await?;
+            let mut ops = vec![put(format!("certificates/{}", certificate.serial), &certificate, Expect::Absent)];
+            ops.extend(enrolling.iter().map(|enrolling| enrolling.op.clone()));
+            match self.store.commit(ops).await {
+                Ok(revision) => {
+                    self.enrolled(&certificate, enrolling, revision);
+                    return Ok(());
+                }
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(DirectoryError::Commit(error).into()),
+            }
+        }
+        Err(DirectoryError::Busy.into())
+    }
+
     /// Records a certificate before it leaves the hub.
     ///
     /// # Errors
