@@ -144,7 +144,7 @@ async fn a_directory_with_a_state_is_kept_unless_forced_and_never_taken_from_a_r
         }
     };
     let aside: Vec<_> =
-        ["admin.yaml", "grants.yaml", "store.redb"].map(|name| format!("data/{name}.before-restore")).into();
+        ["store.redb", "admin.yaml", "grants.yaml"].map(|name| format!("data/{name}.before-restore")).into();
     assert_eq!(report.moved_aside, aside.iter().map(|name| place.at(name)).collect::<Vec<_>>());
     assert!(aside.iter().all(|name| place.at(name).exists()) && !place.at("data/admin.yaml").exists());
     assert_eq!(place.state("data").await.directory.clusters().len(), 2);
