@@ -207,6 +207,7 @@ pub struct Allowance {
     /// Bytes of DATA payload that the agent may send in all; 0: as many as QUIC's windows take.
     #[prost(uint64, tag = "2")]
     pub bytes: u64,
+}
 /// Hub to agent, where both can `rotate`: whom to trust as the hub from now on. Said when a link comes up and whenever it changes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TrustUpdate {
