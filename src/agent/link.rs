@@ -22,8 +22,8 @@ use crate::{
     wire::{
         ALLOWANCE, CloseCode, Frame, FrameKind, GENERATION, RENEW, ROTATE,
         generated::{
-            Control, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, TrustAck, TrustUpdate,
-            Welcome, control_message::Body, open::Kind,
+            Control, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, TrustAck, TrustUpdate, Welcome,
+            control_message::Body, open::Kind,
         },
     },
 };
@@ -141,7 +141,7 @@ impl Live {
         loop {
             // What was heard on this link is acknowledged once, as soon as it is kept.
             let hash = trust::hash(&kept.borrow_and_update());
-            if let Some(hash) = hash.filter(|_| hash.is_some() && hash == self.wanted) {
+            if let Some(hash) = hash.filter(|hash| Some(*hash) == self.wanted) {
                 self.wanted = None;
                 let ack = TrustAck { hash: Bytes::copy_from_slice(&hash) };
                 if say(&mut self.send, Body::TrustAck(ack)).await.is_err() {

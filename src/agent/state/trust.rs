@@ -12,7 +12,9 @@ impl State {
     /// What was kept; `None` when nothing was.
     pub(in crate::agent) async fn load_trust(&self) -> Result<Option<Told>, StateError> {
         let text = match &self.place {
-            Place::File(identity) => file::read(identity.with_file_name(DOCUMENT)).await?.document.map(|text| text.to_vec()),
+            Place::File(identity) => {
+                file::read(identity.with_file_name(DOCUMENT)).await?.document.map(|text| text.to_vec())
+            }
             Place::Secret(secret) => secret.read_other(DOCUMENT).await?,
         };
         // Never a fresh start: with the roots of the settings, which may be distrusted, it would be one.

@@ -8,6 +8,9 @@ use super::*;
 
 const NOW: OffsetDateTime = datetime!(2026-11-25 12:00 UTC);
 
+/// Where a step leads, and what becomes of the keys; `None` when it is refused.
+type Led = Option<(Phase, Keys)>;
+
 fn member(name: &str) -> Member {
     let on = Some(Generation::Current);
     Member { uid: format!("uid-{name}"), name: name.into(), live: true, told: true, certified: on, linked: on, saw: on }
@@ -53,7 +56,7 @@ fn held_up(rotation: &Rotation, step: &Step, members: &[Member]) -> Vec<(String,
 fn each_step_leads_where_the_design_says_or_is_refused() {
     use Phase::{Init, Rollback, Standby, UpdateAgents, UpdateHub};
     let steps = [Step::Prepare, go(), Step::Rollback, Step::Taint, Step::Revoke(Acceptance::default())];
-    let table: [(Phase, [Option<(Phase, Keys)>; 5]); 5] = [
+    let table: [(Phase, [Led; 5]); 5] = [
         (Standby, [Some((Init, Keys::Make)), None, None, Some((UpdateAgents, Keys::Make)), None]),
         (
             Init,
