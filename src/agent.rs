@@ -11,6 +11,7 @@ mod redial;
 mod run;
 mod settings;
 mod state;
+mod trust;
 mod upstream;
 
 pub use self::{

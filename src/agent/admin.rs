@@ -27,6 +27,8 @@ pub(super) struct Health {
     pub(super) metrics: Metrics,
     /// Why there will be no link until an operator acts.
     shut: Mutex<Option<Shut>>,
+    /// The hub that answers is one that this agent does not trust.
+    untrusted: AtomicBool,
 }
 
 impl Health {
@@ -35,6 +37,7 @@ impl Health {
         self.metrics.connected.set(i64::from(yes));
         if yes {
             self.shut(None);
+            self.untrusted(false);
         }
     }
 
@@ -43,9 +46,24 @@ impl Health {
         *self.shut.lock().expect("no panic while it is held") = shut;
     }
 
+    /// Whether the hub that answers is one that this agent does not trust. There is no way round it: an operator must act.
+    pub(super) fn untrusted(&self, yes: bool) {
+        if yes && !self.untrusted.swap(yes, Ordering::Relaxed) {
+            tracing::error!(
+                state = "HubUntrusted",
+                "the hub presents a CA that this agent does not trust: if its CA was rotated while the agent was away, give it the new pin \
+                 (hubCaPins, --hub-ca-pin; `roadstead ca status` shows it) and a new join token; if it was not, somebody else answers"
+            );
+        }
+        self.untrusted.store(yes, Ordering::Relaxed);
+    }
+
     fn ready(&self) -> Result<(), String> {
         if self.connected.load(Ordering::Relaxed) {
             return Ok(());
+        }
+        if self.untrusted.load(Ordering::Relaxed) {
+            return Err("HubUntrusted: the hub presents a CA that this agent does not trust".to_owned());
         }
         let shut = *self.shut.lock().expect("no panic while it is held");
         Err(shut.map_or("no link to the hub", Shut::as_str).to_owned())

@@ -18,7 +18,7 @@ use super::{settings::Settings, state::Enrolled};
 use crate::{
     defaults,
     identity::{
-        HttpsVerifier, HubTrust, KeyPair, Secret,
+        HttpsVerifier, HubTrust, KeyPair, Secret, SpkiSha256,
         tls::{ALPN_ENROL, https_client},
     },
 };
@@ -63,10 +63,15 @@ struct Answer {
 }
 
 /// Gets a certificate for `key`.
-pub(super) async fn enrol(settings: &Settings, token: &Secret, key: &KeyPair) -> Result<Enrolled, EnrolError> {
+pub(super) async fn enrol(
+    settings: &Settings,
+    pins: Vec<SpkiSha256>,
+    token: &Secret,
+    key: &KeyPair,
+) -> Result<Enrolled, EnrolError> {
     let hub = settings.hub.authority();
     let unreachable = |reason: String| EnrolError::Unreachable { hub: hub.clone(), reason };
-    let asked = timeout(defaults::ENROL, ask(settings, token, key)).await;
+    let asked = timeout(defaults::ENROL, ask(settings, pins, token, key)).await;
     let (status, body) = asked.map_err(|_| unreachable("no answer in time".to_owned()))?.map_err(unreachable)?;
     if status != StatusCode::OK {
         let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
@@ -85,8 +90,13 @@ pub(super) async fn enrol(settings: &Settings, token: &Secret, key: &KeyPair) ->
     Enrolled::new(answer.name, chain, key, OffsetDateTime::now_utc()).map_err(|error| EnrolError::Answer(text(error)))
 }
 
-async fn ask(settings: &Settings, token: &Secret, key: &KeyPair) -> Result<(StatusCode, Bytes), String> {
-    let verifier = Arc::new(HttpsVerifier::new(HubTrust::Pins(settings.hub_ca_pins.clone())));
+async fn ask(
+    settings: &Settings,
+    pins: Vec<SpkiSha256>,
+    token: &Secret,
+    key: &KeyPair,
+) -> Result<(StatusCode, Bytes), String> {
+    let verifier = Arc::new(HttpsVerifier::new(HubTrust::Pins(pins)));
     let tls = https_client(verifier, &[ALPN_ENROL, b"http/1.1"]).map_err(text)?;
     let name = ServerName::try_from(settings.hub.host().to_owned()).map_err(text)?;
     let tcp = TcpStream::connect((settings.hub.host(), settings.hub.port())).await.map_err(text)?;

@@ -7,6 +7,7 @@ mod join;
 mod join_tokens;
 mod ledger;
 mod records;
+mod roots;
 mod standing;
 mod tokens;
 
@@ -26,12 +27,13 @@ pub(super) use self::{
     records::{
         CertificateRecord, Cluster, HubToken, JoinRecord, Lock, LockedBy, RevokedCertificate, StandingRecord, Use,
     },
+    roots::RootsRecord,
     standing::{Admitted, RenewError},
 };
 use crate::{
     defaults,
     identity::{ClusterUid, Token, TokenId},
-    store::{CommitError, Expect, Op, Store, StoreError},
+    store::{CommitError, Expect, Op, Revision, Store, StoreError},
 };
 
 /// Reading or writing failed.
@@ -94,6 +96,8 @@ struct Memory {
     /// When the newest certificate of each cluster ends.
     certificates: HashMap<ClusterUid, OffsetDateTime>,
     ledger: ledger::Ledger,
+    /// What each cluster's agent knows and holds of the authorities, and the commit that wrote it.
+    roots: HashMap<ClusterUid, (Revision, RootsRecord)>,
 }
 
 impl Directory {
@@ -114,6 +118,7 @@ impl Directory {
                 memory.seen.insert(uid, seen.at);
             }
         }
+        memory.roots = roots::load(&*store).await?;
         for (_, certificate) in list::<CertificateRecord>(&*store, "certificates/").await? {
             memory.certified(&certificate);
         }
@@ -186,6 +191,7 @@ impl Directory {
             Op::delete(format!("seen/{}", cluster.uid), Expect::Any),
             Op::delete(standing::standing_key(&cluster.uid), Expect::Any),
             Op::delete(format!("{}{}", deny::LOCKS, cluster.uid), Expect::Any),
+            Op::delete(roots::key(&cluster.uid), Expect::Any),
         ];
         for (key, join) in list::<JoinRecord>(&*self.store, "join/").await? {
             if join.cluster == cluster.uid && ops.len() < crate::store::MAX_OPS {
@@ -197,6 +203,7 @@ impl Directory {
         memory.by_name.remove(&*cluster.name);
         memory.by_uid.remove(&cluster.uid);
         memory.ledger.forget_cluster(&cluster.uid);
+        memory.roots.remove(&cluster.uid);
         Ok(cluster)
     }
 

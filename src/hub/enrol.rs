@@ -13,8 +13,9 @@ use super::{
     Hub,
     api_types::{EnrolRequest, EnrolResponse},
     directory::{CertificateRecord, DirectoryError, JoinError, Joining},
+    rotation,
 };
-use crate::identity::{AgentRequest, Issued, Serial, Token, TokenKind, VerifiedCsr};
+use crate::identity::{AgentRequest, AuthorityKind, Issued, Serial, Token, TokenKind, VerifiedCsr};
 
 /// No certificate.
 #[derive(Debug, thiserror::Error)]
@@ -38,14 +39,13 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest, from: IpAddr) -> Re
         .map_err(|_| EnrolError::Join(JoinError::Refused("not a join token")))?;
     let now = OffsetDateTime::now_utc();
     let serial = Serial::random();
+    let authority = hub.pki.agents();
     let mut issued: Option<Issued> = None;
     let joining = Joining { token: &token, spki: csr.spki_sha256(), from, now };
     let joined = hub.directory.join(&joining, |cluster| {
         let ttl = hub.certificate_life.into();
         let request = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
-        let signed = hub
-            .pki
-            .agents()
+        let signed = authority
             .issue_agent(&request)
             .map_err(|error| DirectoryError::Missing(format!("a usable agents' CA ({error})")))?;
         let record = CertificateRecord::of(&signed, &cluster.uid, now);
@@ -54,13 +54,14 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest, from: IpAddr) -> Re
     });
     let cluster = joined.await?;
     let issued = issued.ok_or_else(|| EnrolError::Issue(DirectoryError::Missing("a certificate".to_owned())))?;
+    rotation::certified(hub, &cluster, authority.pin(), true).await.map_err(EnrolError::Issue)?;
     tracing::info!(cluster = &*cluster.name, %serial, token = %token.id(), %from, "agent enrolled");
     Ok(EnrolResponse {
         uid: cluster.uid.to_string(),
         name: cluster.name.to_string(),
         trust_domain: hub.pki.agents().trust_domain().to_string(),
         chain: issued.chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect(),
-        hub_ca: hub.pki.hub().root_pem(),
+        hub_ca: hub.pki.keys().roots_pem(AuthorityKind::Hub),
         not_after: issued.not_after,
     })
 }

@@ -42,7 +42,7 @@ impl Agent {
     async fn joined(&self, identity: Identity, token: &Secret) -> Result<Identity, RunError> {
         let mut redial = Redial::default();
         loop {
-            match enrol(&self.settings, token, &identity.key).await {
+            match enrol(&self.settings, self.trust.pins(), token, &identity.key).await {
                 Ok(enrolled) => return self.keep(identity, enrolled, token).await,
                 Err(error) if error.is_permanent() => match self.state.load().await? {
                     // Another agent with the same place and the same token was faster.
@@ -70,7 +70,7 @@ impl Agent {
         let mut redial = Redial::default();
         for _ in 0..defaults::REKEY_TRIES {
             sleep(redial.wait(jitter())).await;
-            match enrol(&self.settings, token, &fresh.key).await {
+            match enrol(&self.settings, self.trust.pins(), token, &fresh.key).await {
                 Ok(enrolled) => match self.keep(fresh, enrolled, token).await {
                     Ok(identity) => return Some(identity),
                     Err(error) => {

@@ -45,7 +45,7 @@ impl Place {
         let data = self.at(data);
         let Opened { raw, store, keys } = open(&data.join(STORE), Some(&self.at("key")), None).await.unwrap();
         let name = PublicName { dns: vec!["hub.example".into()], ips: vec![] };
-        let pki = Pki::load_or_create(&*store, &name, self.now).await.unwrap();
+        let pki = Pki::load_or_create(store.clone(), &name, self.now).await.unwrap();
         let (directory, restored) =
             (Directory::load(store.clone()).await.unwrap(), Restored::load(store.clone()).await.unwrap());
         let pin = pki.hub().pin().to_string();
