@@ -12,6 +12,7 @@ mod redial;
 mod run;
 mod settings;
 mod state;
+mod trust;
 mod upstream;
 
 pub use self::{

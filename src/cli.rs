@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser};
 mod agent;
 mod args;
 mod backup;
+mod ca;
 mod cert;
 mod client;
 mod client_config;
@@ -38,7 +39,7 @@ pub use args::Cli;
 pub use failure::{Code, Failure};
 pub use logging::LogFormat;
 
-use args::{CertCommand, ClusterCommand, Command, HubCommand, JoinTokenCommand, JwksCommand, TokenCommand};
+use args::{CaCommand, CertCommand, ClusterCommand, Command, HubCommand, JoinTokenCommand, JwksCommand, TokenCommand};
 
 /// Runs the command line of this process. Usage errors exit 2, everything else as [`Code`] says; a failure is printed here, once.
 pub fn main() -> ExitCode {
@@ -101,6 +102,14 @@ fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
         Command::Token(TokenCommand::Create(args)) => token::create(args, context),
         Command::Token(TokenCommand::List(args)) => token::list(&args, context),
         Command::Token(TokenCommand::Revoke(args)) => token::revoke(&args, context),
+        Command::Ca(CaCommand::Status(args)) => ca::status(&args, context),
+        Command::Ca(CaCommand::Bundle(args)) => ca::bundle(&args, context),
+        Command::Ca(CaCommand::Prepare(args)) => ca::plain("prepare", &args, context),
+        Command::Ca(CaCommand::Activate(args)) => ca::accepting("activate", &args, context),
+        Command::Ca(CaCommand::Rollback(args)) => ca::plain("rollback", &args, context),
+        Command::Ca(CaCommand::Taint(args)) => ca::plain("taint", &args, context),
+        Command::Ca(CaCommand::Revoke(args)) => ca::accepting("revoke", &args, context),
+        Command::Ca(CaCommand::Rotate(args)) => ca::rotate(&args, context),
         Command::Kubeconfig(args) => kubeconfig::run(&args, context),
         Command::Credential(args) => credential::run(&args, context),
         Command::Status(args) => status::status(&args, context),

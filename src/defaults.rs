@@ -398,3 +398,10 @@ pub const STATE_READ: Duration = Duration::from_secs(2);
 /// How far an agent's clock may differ from the hub's without a word. Certificates are backdated by five minutes: beyond that, an agent
 /// that is behind cannot join.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// Changes of one record that may come in between before another change of it is given up. Each of them succeeded, so this many is a fault.
+pub const STORE_RACES: usize = 16;
+
+/// Agents a second that a rotation asks to renew or to dial again: each costs the hub a signature, a handshake and a commit. Double, and the
+/// fleet is through in half the time, with twice the load beside its requests.
+pub const ROTATION_RATE: u32 = 50;

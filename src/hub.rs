@@ -15,13 +15,17 @@ mod proxy;
 mod restore;
 mod restored;
 mod revocation;
+mod rotation;
 mod said;
 mod sealed;
 mod serve;
 mod session;
 mod settings;
 
-use std::sync::{Arc, RwLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, RwLock},
+};
 
 use time::OffsetDateTime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -51,6 +55,8 @@ use crate::{
 /// One hub and everything that its parts share.
 struct Hub {
     public_url: HubUrl,
+    /// The directory of [`Settings::data`].
+    data: PathBuf,
     started: OffsetDateTime,
     directory: Directory,
     /// Whether its state came from a backup.

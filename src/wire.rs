@@ -32,3 +32,6 @@ pub const ALLOWANCE: &str = "allowance";
 
 /// Capability: certificates are counted, and a request for renewal says which one it succeeds (`RenewRequest.generation`).
 pub const GENERATION: &str = "generation";
+
+/// Capability: the hub tells the agent which of the hub's roots to trust and when to renew (`TrustUpdate`, `TrustAck`, `RenewNow`).
+pub const ROTATE: &str = "rotate";

@@ -29,6 +29,8 @@ pub(super) struct Health {
     shut: Mutex<Option<Shut>>,
     /// Why there is no identity; empty while there is one.
     waiting: Mutex<String>,
+    /// The hub that answers is one that this agent does not trust.
+    untrusted: AtomicBool,
 }
 
 impl Health {
@@ -37,6 +39,7 @@ impl Health {
         self.metrics.connected.set(i64::from(yes));
         if yes {
             self.shut(None);
+            self.untrusted(false);
         }
     }
 
@@ -45,9 +48,24 @@ impl Health {
         *self.shut.lock().expect("no panic while it is held") = shut;
     }
 
+    /// Whether the hub that answers is one that this agent does not trust. There is no way round it: an operator must act.
+    pub(super) fn untrusted(&self, yes: bool) {
+        if yes && !self.untrusted.swap(yes, Ordering::Relaxed) {
+            tracing::error!(
+                state = "HubUntrusted",
+                "the hub presents a CA that this agent does not trust: if its CA was rotated while the agent was away, give it the new pin \
+                 (hubCaPins, --hub-ca-pin; `roadstead ca status` shows it) and a new join token; if it was not, somebody else answers"
+            );
+        }
+        self.untrusted.store(yes, Ordering::Relaxed);
+    }
+
     fn ready(&self) -> Result<(), String> {
         if self.connected.load(Ordering::Relaxed) {
             return Ok(());
+        }
+        if self.untrusted.load(Ordering::Relaxed) {
+            return Err("HubUntrusted: the hub presents a CA that this agent does not trust".to_owned());
         }
         let shut = *self.shut.lock().expect("no panic while it is held");
         Err(match (shut, self.why().as_str()) {

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     defaults,
     identity::{
-        ClusterUid, HttpsVerifier, HubTrust, KeyPair, Secret, TrustDomain,
+        ClusterUid, HttpsVerifier, HubTrust, KeyPair, Secret, SpkiSha256, TrustDomain,
         service_account::audience,
         tls::{ALPN_ENROL, https_client},
     },
@@ -86,6 +86,7 @@ struct NonceAnswer {
 /// ServiceAccount from then on.
 pub(super) async fn by_token(
     settings: &Settings,
+    pins: Vec<SpkiSha256>,
     client: &kube::Client,
     token: &Secret,
     key: &KeyPair,
@@ -95,13 +96,13 @@ pub(super) async fn by_token(
         body["jwks"] = Value::String(keys);
     }
     let exchange = async {
-        let mut hub = Hub::connect(settings).await?;
+        let mut hub = Hub::connect(settings, pins.clone()).await?;
         let (status, answer) = hub.ask(Method::POST, "/enrol/v1", Some(&body)).await?;
         // An older hub knows no such field.
         if status == StatusCode::BAD_REQUEST
             && body.as_object_mut().is_some_and(|fields| fields.remove("jwks").is_some())
         {
-            return Hub::connect(settings).await?.ask(Method::POST, "/enrol/v1", Some(&body)).await;
+            return Hub::connect(settings, pins).await?.ask(Method::POST, "/enrol/v1", Some(&body)).await;
         }
         Ok((status, answer))
     };
@@ -112,13 +113,14 @@ pub(super) async fn by_token(
 /// Gets a certificate for `key` by a token of the agent's own ServiceAccount that is good for this key, this hub and this once.
 pub(super) async fn by_account(
     settings: &Settings,
+    pins: Vec<SpkiSha256>,
     client: &kube::Client,
     cluster: &ClusterUid,
     key: &KeyPair,
 ) -> Result<Enrolled, EnrolError> {
     // One connection, so that a network with several ways out has the nonce and the proof come from one address.
     let nonce = async {
-        let mut hub = Hub::connect(settings).await?;
+        let mut hub = Hub::connect(settings, pins).await?;
         let answer = hub.ask(Method::GET, "/enrol/v1/nonce", None).await?;
         Ok((hub, answer))
     };
@@ -187,8 +189,8 @@ struct Hub {
 }
 
 impl Hub {
-    async fn connect(settings: &Settings) -> Result<Self, String> {
-        let verifier = Arc::new(HttpsVerifier::new(HubTrust::Pins(settings.hub_ca_pins.clone())));
+    async fn connect(settings: &Settings, pins: Vec<SpkiSha256>) -> Result<Self, String> {
+        let verifier = Arc::new(HttpsVerifier::new(HubTrust::Pins(pins)));
         let tls = https_client(verifier, &[ALPN_ENROL, b"http/1.1"]).map_err(text)?;
         let name = ServerName::try_from(settings.hub.host().to_owned()).map_err(text)?;
         let tcp = TcpStream::connect((settings.hub.host(), settings.hub.port())).await.map_err(text)?;

@@ -8,16 +8,22 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::{allowance::Allowances, exchange, redial::Retirement, upstream::Upstream};
+use super::{
+    allowance::Allowances,
+    exchange,
+    redial::{Retirement, jitter},
+    trust::{self, Trust},
+    upstream::Upstream,
+};
 use crate::{
     defaults,
     identity::KeyPair,
     transport::{Heard, IncomingStream, Link, LinkEnd, OpenError, Priority, RecvError, RecvHalf, SendError, SendHalf},
     wire::{
-        ALLOWANCE, CloseCode, Frame, FrameKind, GENERATION, RENEW,
+        ALLOWANCE, CloseCode, Frame, FrameKind, GENERATION, RENEW, ROTATE,
         generated::{
-            Control, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, Welcome, control_message::Body,
-            open::Kind,
+            Control, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, TrustAck, TrustUpdate, Welcome,
+            control_message::Body, open::Kind,
         },
     },
 };
@@ -57,6 +63,8 @@ pub(super) struct Live {
     streams: TaskTracker,
     granted: u32,
     allowances: Arc<Allowances>,
+    /// Of the roots that the hub said on this link, until they are acknowledged.
+    wanted: Option<[u8; 32]>,
 }
 
 /// Why the agent must act.
@@ -67,6 +75,10 @@ pub(super) enum Event {
     Drain { delay: Duration, grace: Duration },
     /// It is time to ask for the next certificate.
     Due,
+    /// The hub wants it to be asked for within that time.
+    RenewNow(Duration),
+    /// Whom the hub wants to be trusted.
+    Trust(TrustUpdate),
     /// The hub's answer to that.
     Answered(RenewResponse),
 }
@@ -76,7 +88,7 @@ impl Live {
     pub(super) async fn start(link: Link, cluster: &ClusterSays, instance: &str) -> Result<Self, HelloError> {
         let hello = Hello {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: [RENEW, ALLOWANCE, GENERATION].map(str::to_owned).to_vec(),
+            capabilities: [RENEW, ALLOWANCE, GENERATION, ROTATE].map(str::to_owned).to_vec(),
             instance: instance.to_owned(),
             kubernetes_version: cluster.version.clone(),
             service_account_keys: cluster.keys.clone(),
@@ -104,12 +116,17 @@ impl Live {
             streams: TaskTracker::new(),
             granted: defaults::AGENT_STREAMS_FIRST,
             allowances: Allowances::new(paced),
+            wanted: None,
         })
     }
 
     /// Whether the hub agreed to renew certificates on this link.
     pub(super) fn renews(&self) -> bool {
-        self.welcome.capabilities.iter().any(|capability| capability == RENEW)
+        self.agreed(RENEW)
+    }
+
+    fn agreed(&self, word: &str) -> bool {
+        self.welcome.capabilities.iter().any(|capability| capability == word)
     }
 
     /// The time by the hub's clock, by which certificates begin and end.
@@ -118,16 +135,40 @@ impl Live {
     }
 
     /// Serves the hub until something must be done, which is to ask for the next certificate from `renew_at` on, by the hub's
-    /// clock.
+    /// clock. Hears whom to trust, and acknowledges what is kept of it.
     ///
     /// # Cancel safety
-    /// Safe.
-    pub(super) async fn serve(&mut self, upstream: &Arc<Upstream>, renew_at: Option<OffsetDateTime>) -> Event {
-        let ahead = self.ahead;
-        tokio::select! {
-            biased;
-            event = self.serve_until_told(upstream) => event,
-            () = until(renew_at.map(|at| at + ahead)) => Event::Due,
+    /// Safe, but for an acknowledgement under way: the hub says again whom to trust on the next link.
+    pub(super) async fn serve(
+        &mut self,
+        upstream: &Arc<Upstream>,
+        renew_at: Option<OffsetDateTime>,
+        trust: &Trust,
+    ) -> Event {
+        let (ahead, rotates) = (self.ahead, self.agreed(ROTATE));
+        let mut kept = trust.kept();
+        loop {
+            // What was heard on this link is acknowledged once, as soon as it is kept.
+            let hash = trust::hash(&kept.borrow_and_update());
+            if let Some(hash) = hash.filter(|hash| Some(*hash) == self.wanted) {
+                self.wanted = None;
+                let ack = TrustAck { hash: Bytes::copy_from_slice(&hash) };
+                if say(&mut self.send, Body::TrustAck(ack)).await.is_err() {
+                    return Event::Ended(broken(&self.link));
+                }
+            }
+            tokio::select! {
+                biased;
+                event = self.serve_until_told(upstream) => match event {
+                    Event::Trust(update) if rotates => self.wanted = trust.hear(&update, &self.link.peer_chain()),
+                    // Not agreed on.
+                    Event::Trust(_) => {}
+                    Event::RenewNow(_) if !rotates => {}
+                    event => return event,
+                },
+                Ok(()) = kept.changed() => {}
+                () = until(renew_at.map(|at| at + ahead)) => return Event::Due,
+            }
         }
     }
 
@@ -135,10 +176,13 @@ impl Live {
     ///
     /// # Cancel safety
     /// Safe.
-    pub(super) async fn serve_on(&mut self, upstream: &Arc<Upstream>) -> Event {
+    pub(super) async fn serve_on(&mut self, upstream: &Arc<Upstream>, trust: &Trust) -> Event {
         loop {
             match self.serve_until_told(upstream).await {
-                Event::Answered(_) => {}
+                Event::Trust(update) if self.agreed(ROTATE) => {
+                    self.wanted = trust.hear(&update, &self.link.peer_chain());
+                }
+                Event::Answered(_) | Event::Trust(_) | Event::RenewNow(_) => {}
                 event => return event,
             }
         }
@@ -177,6 +221,8 @@ impl Live {
                     }
                     Ok(Some(Body::RenewResponse(response))) => return Event::Answered(response),
                     Ok(Some(Body::Allowances(said))) => self.allowances.allow(&said.items),
+                    Ok(Some(Body::TrustUpdate(update))) => return Event::Trust(update),
+                    Ok(Some(Body::RenewNow(now))) => return Event::RenewNow(Duration::from_millis(now.within_ms.into()).mul_f64(jitter())),
                     // Messages of newer versions are ignored.
                     Ok(_) => {}
                     Err(_) => return Event::Ended(broken(&self.link)),

@@ -26,6 +26,7 @@ use super::{
     redial::{Redial, Shut, jitter},
     settings::{ApiServerFrom, Settings},
     state::{Identity, State, StateError},
+    trust::Trust,
     upstream::{SetupError, Upstream},
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
     identity::{
         HubTrust, HubVerifier,
         tls::{TlsError, agent_client},
-        verify::LINK_SERVER_NAME,
+        verify::{LINK_SERVER_NAME, PeerError},
     },
     transport::{BindError, DialError, Dialer, LinkEnd},
     wire::ALPN_LINK,
@@ -93,6 +94,8 @@ struct Agent {
     client: kube::Client,
     instance: String,
     health: Arc<Health>,
+    /// Whom it takes for its hub.
+    trust: Trust,
     /// Links that are being retired.
     retiring: TaskTracker,
     /// That certificates are not renewed is said once.
@@ -113,10 +116,15 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let admin = settings.admin_listen;
     let instance = ulid::Ulid::generate().to_string();
     let (retiring, unrenewed) = (TaskTracker::new(), Once::new());
-    let agent = Agent { settings, state, upstream, client, instance, health: health.clone(), retiring, unrenewed };
+    let trust = Trust::new(settings.hub_ca_pins.clone());
+    trust.load(&state).await?;
+    let health = health.clone();
+    let agent =
+        Agent { settings, state, upstream, client, instance, health: health.clone(), trust, retiring, unrenewed };
     tokio::select! {
         biased;
         ended = agent.live(&stop) => ended,
+        () = agent.trust.keep(&agent.state) => Ok(()),
         failed = serve_admin(admin, health) => failed,
     }
 }
@@ -189,13 +197,14 @@ impl Agent {
     ) -> Result<Result<Live, Option<LinkEnd>>, RunError> {
         let enrolled = identity.enrolled.as_ref().ok_or(RunError::NoToken)?;
         self.health.metrics.certificate(enrolled.not_after());
-        let trust = HubTrust::Pins(self.settings.hub_ca_pins.clone());
+        let trust = HubTrust::Pins(self.trust.pins());
         let verifier = Arc::new(HubVerifier::new(trust, enrolled.own.trust_domain.clone()));
-        let tls = Arc::new(agent_client(verifier, enrolled.chain.clone(), &identity.key, ALPN_LINK)?);
+        let tls = Arc::new(agent_client(verifier.clone(), enrolled.chain.clone(), &identity.key, ALPN_LINK)?);
         let link = match self.dial(&tls).await {
             Ok(link) => link,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot dial the hub");
+                self.health.untrusted(matches!(verifier.refusal(), Some(PeerError::NotPinned)));
                 return Ok(Err(error.end()));
             }
         };

@@ -3,6 +3,7 @@
 
 mod file;
 mod secret;
+mod trust;
 
 use std::{
     io,
@@ -57,6 +58,11 @@ pub enum StateError {
     /// Its certificate.
     #[error("the stored certificate cannot be used; remove the stored identity and join again with a new token")]
     Certificate(#[from] OwnError),
+    /// The hub's roots that were kept beside it.
+    #[error(
+        "the kept roots of the hub (trust.json) cannot be read; remove them if the pins of the settings are still the hub's"
+    )]
+    Trust(#[source] serde_json::Error),
     /// Another part of it.
     #[error("the stored identity is damaged; remove it and join again with a new token")]
     Damaged,

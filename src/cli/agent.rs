@@ -86,7 +86,10 @@ fn pins(layers: &mut Layers<'_>, flags: Vec<String>, filed: Vec<String>) -> Vec<
     };
     let split = |given: &Given| given.text.split(',').map(|pin| pin.trim().to_owned()).collect();
     let given = match env {
-        _ if !flags.is_empty() => list("--hub-ca-pin", flags),
+        _ if !flags.is_empty() => {
+            let flags = flags.iter().flat_map(|text| text.split(','));
+            list("--hub-ca-pin", flags.map(|pin| pin.trim().to_owned()).collect())
+        }
         Some(given) => list("ROADSTEAD_HUB_CA_PIN", split(&given)),
         None => list(&layers.field("hubCaPins"), filed),
     };

@@ -7,12 +7,14 @@ use clap_complete::Shell;
 
 use super::output::Format;
 
+mod ca;
 mod doctor;
 mod hub;
 mod join;
 mod jwks;
 mod revocation;
 
+pub(super) use ca::{AcceptArgs, CaActivateArgs, CaCommand, CaRotateArgs};
 pub(super) use doctor::{DoctorAgentArgs, DoctorArgs, DoctorSide};
 pub(super) use hub::{BackupArgs, HubCall, HubCommand, RestoreArgs};
 pub(super) use join::{
@@ -49,6 +51,9 @@ pub(super) enum Command {
     /// Manage tokens of people and programs
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Replace the certificate authorities of agents and hub while they serve
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Write a kubeconfig with one context per cluster
     Kubeconfig(KubeconfigArgs),
     /// Print the credential for kubectl (exec plugin)

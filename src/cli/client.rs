@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use super::client_config::ClientSettings;
 use super::defaults::{ANSWER, CONNECT, MAX_ANSWER};
 use super::failure::{Code, Failure};
-use crate::hub::api_types::ErrorStatus;
+use crate::hub::api_types::{CA_NOT_READY, ErrorStatus};
 use crate::identity::tls::https_client;
 use crate::identity::{HttpsVerifier, HubTrust, HubUrl, Secret};
 
@@ -175,13 +175,14 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
 
 /// What a refusal means to the caller: the exit code, and the hub's own sentence.
 fn refused(status: StatusCode, body: &[u8]) -> Failure {
+    let told: ErrorStatus = serde_json::from_slice(body).unwrap_or_default();
     let code = match status {
+        StatusCode::CONFLICT if told.details.causes.iter().any(|cause| cause.reason == CA_NOT_READY) => Code::NotReady,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Code::Denied,
         StatusCode::NOT_FOUND => Code::NotFound,
         StatusCode::CONFLICT => Code::Conflict,
         _ => Code::Failed,
     };
-    let told: ErrorStatus = serde_json::from_slice(body).unwrap_or_default();
     let message = super::output::shown(&told.message);
     match (message.is_empty(), status) {
         (false, StatusCode::UNAUTHORIZED) => {

@@ -29,6 +29,9 @@ pub(super) const MAX_BACKUP: usize = 2 * crate::defaults::BACKUP;
 /// Largest configuration, token or kubeconfig file that is read, in bytes. A kubeconfig of 10,000 clusters is some 25 MB.
 pub(super) const MAX_FILE: u64 = 64 * 1024 * 1024;
 
+/// How often `ca rotate --wait` looks whether clusters are ready.
+pub(super) const ROTATE_POLL: Duration = Duration::from_millis(500);
+
 /// Namespace of the agent in its cluster.
 pub(super) const AGENT_NAMESPACE: &str = "roadstead";
 

@@ -18,6 +18,8 @@ pub enum Code {
     Conflict = 5,
     /// No answer from the hub.
     Unreachable = 6,
+    /// Clusters are not ready for what was asked (`ca`): the same again later may succeed.
+    NotReady = 7,
 }
 
 impl From<Code> for ExitCode {

@@ -55,7 +55,7 @@ pub(super) fn render(agent: &AgentManifest<'_>) -> Result<String, Failure> {
         "tokenId": created.token_id,
         "image": agent.image,
         "hub": hub.to_string(),
-        "pin": created.hub_ca_pin,
+        "pin": pins(created),
         "stateSecret": format!("{}/{STATE_SECRET}", agent.namespace),
         "hubPort": hub.port(),
     });
@@ -64,6 +64,11 @@ pub(super) fn render(agent: &AgentManifest<'_>) -> Result<String, Failure> {
         text.push_str(&fill(NETWORK_POLICY, &values));
     }
     Ok(text)
+}
+
+/// The pins that the agent starts with: during a rotation of the authorities more than one, so that it may join in any phase.
+fn pins(created: &ClusterCreated) -> String {
+    if created.hub_ca_pins.is_empty() { created.hub_ca_pin.clone() } else { created.hub_ca_pins.join(",") }
 }
 
 fn union<'a>(always: &[&'a str], more: &'a [String]) -> Vec<&'a str> {
@@ -112,6 +117,7 @@ mod tests {
             token_max_uses: 1,
             hub: "https://hub.example.com:8443".into(),
             hub_ca_pin: "sha256:00".into(),
+            hub_ca_pins: Vec::new(),
         };
         let mut agent = AgentManifest {
             created: &created,

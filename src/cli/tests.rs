@@ -29,14 +29,14 @@ pub(super) fn captured<T>(env: &[(&str, &str)], f: impl FnOnce(&mut Context<'_>)
 }
 
 /// What a command did: its exit code, stdout, and stderr with the failure.
-struct Ran {
-    code: u8,
-    out: String,
-    err: String,
+pub(super) struct Ran {
+    pub(super) code: u8,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 /// Runs a command line, split at blanks, with these variables.
-fn roadstead(line: &str, env: &[(&str, &str)]) -> Ran {
+pub(super) fn roadstead(line: &str, env: &[(&str, &str)]) -> Ran {
     let words = std::iter::once("roadstead").chain(line.split_whitespace());
     match Cli::try_parse_from(words) {
         Err(error) => Ran { code: error.exit_code() as u8, out: String::new(), err: error.to_string() },
@@ -51,7 +51,7 @@ fn roadstead(line: &str, env: &[(&str, &str)]) -> Ran {
 }
 
 /// Runs a command against a hub that gives one answer.
-fn against(line: &str, status: u16, answer: Value) -> (Ran, Vec<fake_hub::Asked>) {
+pub(super) fn against(line: &str, status: u16, answer: Value) -> (Ran, Vec<fake_hub::Asked>) {
     let hub = FakeHub::start(status, answer.to_string().into_bytes());
     let folder = tempfile::tempdir().unwrap();
     let config = hub.client_config(folder.path());

@@ -9,7 +9,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-use super::{Hub, expiry};
+use super::{Hub, expiry, rotation};
 use crate::defaults;
 
 /// Takes connections until the hub is gone.
@@ -48,6 +48,7 @@ async fn answer(hub: &Hub, request: &Request<Incoming>) -> Response<Full<Bytes>>
         "/metrics" => {
             hub.metrics.links.set(i64::try_from(hub.links.all().len()).unwrap_or(i64::MAX));
             hub.metrics.expiries(expiry::expiries(hub));
+            rotation::measure(hub);
             let mut response = text(StatusCode::OK, hub.metrics.render(hub.directory.clusters().len()));
             let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(openmetrics));

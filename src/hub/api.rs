@@ -2,6 +2,7 @@
 
 mod attest;
 mod backup;
+mod ca;
 mod certificates;
 mod clusters;
 mod join_tokens;
@@ -75,9 +76,15 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
         (&Method::DELETE, ["tokens", id]) => tokens::revoke(hub, admin(caller)?, id).await,
         (&Method::POST, ["backup"]) => backup::make(hub, admin(caller)?).await,
         (&Method::POST, ["restore", "acknowledge"]) => backup::acknowledge(hub, admin(caller)?).await,
+        (&Method::GET, ["ca"]) => {
+            admin(caller)?;
+            ca::status(hub).await
+        }
+        (&Method::POST, ["ca", step]) => ca::step(hub, admin(caller)?, step, read(request).await?).await,
         (
             _,
-            ["whoami" | "status" | "clusters" | "certificates" | "tokens" | "backup", ..] | ["restore", "acknowledge"],
+            ["whoami" | "status" | "clusters" | "certificates" | "tokens" | "backup" | "ca", ..]
+            | ["restore", "acknowledge"],
         ) => {
             Err(Status::new(Reason::MethodNotAllowed, format!("{} is not allowed on /api/v1/{path}", request.method())))
         }

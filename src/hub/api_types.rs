@@ -1,6 +1,7 @@
 //! The JSON of the hub's API: what `/api/v1` and `/enrol/v1` take and give. Field names are a contract: scripts read them.
 //! Knows neither HTTP nor the store. Requests refuse unknown fields; answers allow them, so that an older client can read a newer hub.
 
+mod ca;
 mod join;
 mod jwks;
 mod restored;
@@ -15,6 +16,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroize;
 
 use crate::access::Cidr;
+pub use ca::{CA_NOT_READY, CaAuthority, CaCounts, CaDistrusted, CaLaggard, CaStatus, CaStep};
 pub use join::{JoinTokenCreate, JoinTokenList, JoinTokenView, JoinUse};
 pub use jwks::{JwksKey, JwksSet, JwksShown, JwksView, NonceGiven};
 pub use restored::RestoredView;
@@ -75,6 +77,9 @@ pub struct ClusterCreated {
     pub hub: String,
     /// Pin of the hub's CA, `sha256:<hex of its SPKI>`.
     pub hub_ca_pin: String,
+    /// All pins that its agent should start with: during a rotation of the authorities the next one, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hub_ca_pins: Vec<String>,
 }
 
 fn one() -> u32 {
@@ -342,6 +347,28 @@ pub struct ErrorStatus {
     /// The word for programs, such as `NotFound`.
     #[serde(default)]
     pub reason: String,
+    /// More for programs.
+    #[serde(default)]
+    pub details: ErrorDetails,
+}
+
+/// The details of an [`ErrorStatus`].
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+pub struct ErrorDetails {
+    /// What it came from.
+    #[serde(default)]
+    pub causes: Vec<ErrorCause>,
+}
+
+/// One cause of an [`ErrorStatus`].
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+pub struct ErrorCause {
+    /// The word for programs.
+    #[serde(default)]
+    pub reason: String,
+    /// The sentence for people.
+    #[serde(default)]
+    pub message: String,
 }
 
 /// A token in a message: `Debug` prints `***`, and the memory is wiped when it is dropped.

@@ -8,6 +8,7 @@ mod join;
 mod join_tokens;
 mod ledger;
 mod records;
+mod roots;
 mod standing;
 mod tokens;
 
@@ -28,12 +29,13 @@ pub(super) use self::{
     records::{
         CertificateRecord, Cluster, HubToken, JoinRecord, Lock, LockedBy, RevokedCertificate, StandingRecord, Use,
     },
+    roots::RootsRecord,
     standing::{Admitted, RenewError},
 };
 use crate::{
     defaults,
     identity::{ClusterUid, Token, TokenId},
-    store::{CommitError, Expect, Op, Store, StoreError},
+    store::{CommitError, Expect, Op, Revision, Store, StoreError},
 };
 
 /// Reading or writing failed.
@@ -98,6 +100,8 @@ struct Memory {
     /// When the newest certificate of each cluster ends.
     certificates: HashMap<ClusterUid, OffsetDateTime>,
     ledger: ledger::Ledger,
+    /// What each cluster's agent knows and holds of the authorities, and the commit that wrote it.
+    roots: HashMap<ClusterUid, (Revision, RootsRecord)>,
 }
 
 impl Directory {
@@ -123,6 +127,7 @@ impl Directory {
                 memory.attests.insert(uid, Arc::new(attest));
             }
         }
+        memory.roots = roots::load(&*store).await?;
         for (_, certificate) in list::<CertificateRecord>(&*store, "certificates/").await? {
             memory.certified(&certificate);
         }
@@ -195,6 +200,7 @@ impl Directory {
             Op::delete(format!("seen/{}", cluster.uid), Expect::Any),
             Op::delete(standing::standing_key(&cluster.uid), Expect::Any),
             Op::delete(format!("{}{}", deny::LOCKS, cluster.uid), Expect::Any),
+            Op::delete(roots::key(&cluster.uid), Expect::Any),
         ];
         ops.extend(attest::forget(&cluster.uid, &self.attest(&cluster.uid)));
         for (key, join) in list::<JoinRecord>(&*self.store, "join/").await? {
@@ -208,6 +214,7 @@ impl Directory {
         memory.by_uid.remove(&cluster.uid);
         memory.ledger.forget_cluster(&cluster.uid);
         memory.attests.remove(&cluster.uid);
+        memory.roots.remove(&cluster.uid);
         Ok(cluster)
     }
 

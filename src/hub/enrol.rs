@@ -19,8 +19,9 @@ use super::{
     Hub,
     api_types::{EnrolRequest, EnrolResponse},
     directory::{CertificateRecord, Cluster, DirectoryError, JoinError, Joining},
+    rotation,
 };
-use crate::identity::{AgentRequest, Issued, Serial, Token, TokenKind, VerifiedCsr};
+use crate::identity::{AgentRequest, AuthorityKind, Issued, Serial, SpkiSha256, Token, TokenKind, VerifiedCsr};
 
 /// No certificate.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ pub(super) async fn enrol(hub: &Hub, request: &EnrolRequest, from: IpAddr) -> Re
         name: cluster.name.to_string(),
         trust_domain: hub.pki.agents().trust_domain().to_string(),
         chain: issued.chain.iter().map(|der| BASE64_STANDARD.encode(der)).collect(),
-        hub_ca: hub.pki.hub().root_pem(),
+        hub_ca: hub.pki.keys().roots_pem(AuthorityKind::Hub),
         not_after: issued.not_after,
     })
 }
@@ -77,30 +78,32 @@ async fn by_token(hub: &Hub, csr: &VerifiedCsr, token: &str, from: IpAddr) -> Re
     let token =
         Token::parse(TokenKind::Join, token).map_err(|_| EnrolError::Join(JoinError::Refused("not a join token")))?;
     let now = OffsetDateTime::now_utc();
-    let mut issued: Option<Issued> = None;
+    let mut issued: Option<(Issued, SpkiSha256)> = None;
     let joining = Joining { token: &token, spki: csr.spki_sha256(), from, now };
     let joined = hub.directory.join(&joining, |cluster| {
-        let (signed, record) = sign(hub, csr, cluster, now)?;
-        issued = Some(signed);
+        let (signed, record, root) = sign(hub, csr, cluster, now)?;
+        issued = Some((signed, root));
         Ok(record)
     });
     let cluster = joined.await?;
-    let issued = issued.ok_or_else(|| EnrolError::Issue(DirectoryError::Missing("a certificate".to_owned())))?;
+    let (issued, root) =
+        issued.ok_or_else(|| EnrolError::Issue(DirectoryError::Missing("a certificate".to_owned())))?;
+    rotation::certified(hub, &cluster, root, true).await.map_err(EnrolError::Issue)?;
     tracing::info!(cluster = &*cluster.name, token = %token.id(), %from, "agent enrolled");
     Ok(Enrolled { cluster, issued })
 }
 
-/// A certificate, and the record of it that must be kept before it leaves the hub.
+/// A certificate, the record of it that must be kept before it leaves the hub, and the key of the root above it.
 fn sign(
     hub: &Hub,
     csr: &VerifiedCsr,
     cluster: &Cluster,
     now: OffsetDateTime,
-) -> Result<(Issued, CertificateRecord), DirectoryError> {
-    let serial = Serial::random();
+) -> Result<(Issued, CertificateRecord, SpkiSha256), DirectoryError> {
+    let (serial, authority) = (Serial::random(), hub.pki.agents());
     let request = AgentRequest { csr, cluster: &cluster.uid, now, ttl: hub.certificate_life.into(), serial };
-    let signed = hub.pki.agents().issue_agent(&request);
+    let signed = authority.issue_agent(&request);
     let signed = signed.map_err(|error| DirectoryError::Missing(format!("a usable agents' CA ({error})")))?;
     let record = CertificateRecord::of(&signed, &cluster.uid, now);
-    Ok((signed, record))
+    Ok((signed, record, authority.pin()))
 }

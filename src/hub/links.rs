@@ -19,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 use self::arrivals::Arrivals;
 pub(crate) use self::moorings::Moorings;
 pub(super) use self::outbox::Outbox;
-use super::proxy::{Reader, relieve};
+use super::{
+    proxy::{Reader, relieve},
+    rotation::Made,
+};
 use crate::{
     defaults,
     identity::{ClusterUid, VerifiedPeer},
@@ -36,6 +39,8 @@ pub(super) struct ClusterLink {
     pub peer: VerifiedPeer,
     /// What the agent said of itself.
     pub agent: AgentInfo,
+    /// What the authorities' rotation must know of it.
+    pub made: Made,
     generation: u64,
     streams: AtomicUsize,
     /// What the agent is to be told of its answers; `None` when it would not listen.
@@ -105,6 +110,7 @@ impl Links {
         link: Link,
         peer: VerifiedPeer,
         agent: AgentInfo,
+        made: Made,
         outbox: Option<Arc<Outbox>>,
     ) -> Arc<ClusterLink> {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
@@ -113,6 +119,7 @@ impl Links {
             link,
             peer,
             agent,
+            made,
             generation,
             streams: AtomicUsize::new(0),
             outbox,
@@ -178,6 +185,18 @@ impl Links {
     /// Every link.
     pub(super) fn all(&self) -> Vec<Arc<ClusterLink>> {
         self.lock().values().flat_map(|c| c.live.all().cloned()).collect()
+    }
+
+    /// Whether a cluster has a newer link than this one that `holds`.
+    pub(super) fn is_replaced(&self, link: &ClusterLink, holds: impl Fn(&ClusterLink) -> bool) -> bool {
+        let clusters = self.lock();
+        let links = clusters.get(link.peer.cluster()).into_iter().flat_map(|cluster| cluster.live.all());
+        links.filter(|other| other.generation > link.generation && other.link.end().is_none()).any(|other| holds(other))
+    }
+
+    /// How many links there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().values().map(|c| c.live.all().count()).sum()
     }
 
     /// Forgets a cluster that was removed.

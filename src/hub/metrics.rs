@@ -1,6 +1,8 @@
 //! What `/metrics` shows (Prometheus text). Labels come from fixed sets and from clusters that the operator named, never
 //! from what a client sends.
 
+mod ca;
+
 use std::{
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
@@ -16,6 +18,8 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+
+pub(super) use self::ca::{AuthorityLabels, CaMetrics};
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct RequestLabels {
@@ -119,6 +123,8 @@ pub(super) struct Metrics {
     truncated: Counter,
     clusters: Gauge<i64, std::sync::atomic::AtomicI64>,
     started: Gauge<f64, AtomicU64>,
+    /// The authorities.
+    pub ca: CaMetrics,
 }
 
 impl Metrics {
@@ -148,6 +154,7 @@ impl Metrics {
             truncated: Counter::default(),
             clusters: Gauge::default(),
             started: Gauge::default(),
+            ca: CaMetrics::default(),
         };
         metrics.started.set(now);
         metrics.registered()
@@ -173,6 +180,7 @@ impl Metrics {
         r.register("answers_truncated", "Answers that were cut and shown as cut", self.truncated.clone());
         r.register("clusters", "Clusters that may join", self.clusters.clone());
         r.register_with_unit("start_time", "Unix time of the start", Unit::Seconds, self.started.clone());
+        self.ca.register(r);
         self
     }
 

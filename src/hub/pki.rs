@@ -1,24 +1,33 @@
-//! The hub's two authorities and its own certificates, kept in the store; the public parts also as files.
+//! The hub's two authorities, during a rotation in two generations, and its own certificates: kept in the store, in force in memory.
+//! What is trusted, signed with and presented changes while the hub listens, in one place ([`Pki::put_in_force`]).
+
+mod step;
+mod stored;
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     sync::{Arc, RwLock},
 };
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tokio::sync::{Mutex, watch};
 
+pub(super) use self::step::StepError;
+use self::stored::Record;
 use super::settings::PublicName;
 use crate::{
     defaults,
     identity::{
-        AgentVerifier, Authority, AuthorityKind, HttpsRequest, HubName, KeyPair, LinkRequest, Secret, TrustDomain,
-        ca::{AuthorityPem, IssueError, LoadError, MAX_LEAF_LIFE},
+        AgentSlot, AgentVerifier, Authority, AuthorityKind, HttpsRequest, HubName, KeyPair, LinkRequest, PinSet,
+        PinSetError, Rotation, SpkiSha256, TrustDomain,
+        ca::{IssueError, LoadError, MAX_LEAF_LIFE},
         keys::KeyError,
+        rotation::Generation,
         tls::{CertSlot, TlsError, certified_key},
+        verify::Trusted,
     },
-    store::{CommitError, Expect, Op, Store, StoreError},
+    store::{CommitError, Store, StoreError},
 };
 
 /// The hub has no authorities to work with.
@@ -51,14 +60,47 @@ pub enum PkiError {
     /// The agents' verifier.
     #[error("the agents' CA cannot be used")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// The store says that a rotation is under way, and has no second generation, or the other way round.
+    #[error("the store has the authorities of another phase than it says")]
+    Generations,
+    /// The hub's roots.
+    #[error("the hub's roots cannot be pinned")]
+    Pins(#[from] PinSetError),
+}
+
+/// Both authorities of one generation.
+#[derive(Clone, Debug)]
+pub(super) struct Pair {
+    /// Signs agents.
+    pub agents: Arc<Authority>,
+    /// Signs hubs. Agents pin it.
+    pub hub: Arc<Authority>,
+}
+
+/// What is in force: which authorities there are, and where a rotation between them stands.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    /// Which of them does what.
+    pub rotation: Rotation,
+    current: Pair,
+    /// There whenever a rotation is under way, and never else.
+    next: Option<Pair>,
+    pins: PinSet,
 }
 
 /// Authorities, and what follows from them.
 pub(super) struct Pki {
-    agents: RwLock<Arc<Authority>>,
-    hub: RwLock<Arc<Authority>>,
+    store: Arc<dyn Store>,
+    public: PublicName,
+    keys: RwLock<Arc<Keys>>,
+    /// Held from reading the record to having put it in force: what is in force never goes back.
+    changing: Mutex<()>,
+    /// Agents' roots whose links are cut, for a key of theirs is suspected or they were revoked. In memory: no link outlives the process.
+    severed: RwLock<HashSet<SpkiSha256>>,
+    /// Tells that something else is in force.
+    changed: watch::Sender<()>,
     /// Checks agents.
-    pub verifier: Arc<AgentVerifier>,
+    pub verifier: Arc<AgentSlot>,
     /// The hub's certificate on links.
     pub link: Arc<CertSlot>,
     /// The hub's certificate on HTTPS.
@@ -67,24 +109,83 @@ pub(super) struct Pki {
     pub restart_secret: [u8; 32],
 }
 
-/// What the store keeps under [`KEY`]. Contains private keys.
-#[derive(Deserialize, Serialize)]
-struct Stored {
-    trust_domain: String,
-    agents: StoredAuthority,
-    hub: StoredAuthority,
-    restart_secret: [u8; 32],
-}
+impl Keys {
+    fn new(rotation: Rotation, current: Pair, next: Option<Pair>) -> Result<Self, PkiError> {
+        let both = rotation.trusted_hubs().len() > 1;
+        if both != next.is_some() {
+            return Err(PkiError::Generations);
+        }
+        let of = |g: &Generation| if *g == Generation::Next { next.as_ref() } else { Some(&current) };
+        let pins: Vec<_> = rotation.trusted_hubs().iter().filter_map(of).map(|pair| pair.hub.pin()).collect();
+        Ok(Self { pins: PinSet::try_from(pins)?, rotation, current, next })
+    }
 
-#[derive(Deserialize, Serialize)]
-struct StoredAuthority {
-    root_cert: String,
-    root_key: Option<String>,
-    issuing_cert: String,
-    issuing_key: String,
-}
+    /// One generation; `None` for the next one when there is none.
+    pub(super) fn pair(&self, generation: Generation) -> Option<&Pair> {
+        match generation {
+            Generation::Current => Some(&self.current),
+            Generation::Next => self.next.as_ref(),
+        }
+    }
 
-const KEY: &[u8] = b"pki/authorities";
+    fn must(&self, generation: Generation) -> &Pair {
+        self.pair(generation).unwrap_or(&self.current)
+    }
+
+    /// Signs agents now.
+    pub(super) fn agents(&self) -> &Arc<Authority> {
+        &self.must(self.rotation.signs()).agents
+    }
+
+    /// Signs what the hub presents now.
+    pub(super) fn hub(&self) -> &Arc<Authority> {
+        &self.must(self.rotation.presents()).hub
+    }
+
+    /// The hub's roots that agents are to trust.
+    pub(super) fn pins(&self) -> &PinSet {
+        &self.pins
+    }
+
+    /// The generation whose agents' CA, or hub's CA, has this root.
+    pub(super) fn generation(&self, kind: AuthorityKind, root: &SpkiSha256) -> Option<Generation> {
+        let of = |pair: &Pair| match kind {
+            AuthorityKind::Agents => pair.agents.pin(),
+            AuthorityKind::Hub => pair.hub.pin(),
+        };
+        [Generation::Current, Generation::Next].into_iter().find(|g| self.pair(*g).is_some_and(|p| of(p) == *root))
+    }
+
+    /// The roots of a kind that are trusted now, in PEM: those that are presented or signed with first.
+    pub(super) fn roots_pem(&self, kind: AuthorityKind) -> String {
+        let (trusted, first) = match kind {
+            AuthorityKind::Agents => (self.rotation.trusted_agents(), self.rotation.signs()),
+            AuthorityKind::Hub => (self.rotation.trusted_hubs(), self.rotation.presents()),
+        };
+        let mut trusted = trusted.to_vec();
+        trusted.sort_by_key(|generation| *generation != first);
+        let pem = |pair: &Pair| match kind {
+            AuthorityKind::Agents => pair.agents.root_pem(),
+            AuthorityKind::Hub => pair.hub.root_pem(),
+        };
+        trusted.into_iter().filter_map(|g| self.pair(g)).map(pem).collect()
+    }
+
+    fn trust_domain(&self) -> &TrustDomain {
+        self.current.agents.trust_domain()
+    }
+
+    fn verifiers(&self) -> Result<Vec<Trusted>, PkiError> {
+        let trusted = self.rotation.trusted_agents().iter().filter_map(|g| self.pair(*g));
+        trusted
+            .map(|Pair { agents, .. }| {
+                let verifier = AgentVerifier::new(Arc::new(agents.roots()), agents.trust_domain().clone())?;
+                // As long as this hub may ever have issued: one whose setting was lowered must not lock its agents out.
+                Ok((agents.pin(), Arc::new(verifier.with_max_life(MAX_LEAF_LIFE))))
+            })
+            .collect()
+    }
+}
 
 impl Pki {
     /// Loads the authorities, or makes them at the first start.
@@ -92,42 +193,41 @@ impl Pki {
     /// # Errors
     /// See [`PkiError`].
     pub(super) async fn load_or_create(
-        store: &dyn Store,
+        store: Arc<dyn Store>,
         public: &PublicName,
         now: OffsetDateTime,
     ) -> Result<Self, PkiError> {
-        let entry = store.get(KEY).await?;
-        let expect = entry.as_ref().map_or(Expect::Absent, |e| Expect::Revision(e.revision));
-        let (mut agents, mut hub, restart_secret) = match &entry {
-            Some(entry) => load(&entry.value)?,
-            None => create(now)?,
-        };
-        let renewed = agents.ensure_issuing(now)? | hub.ensure_issuing(now)?;
-        if entry.is_none() || renewed {
-            let stored = Stored {
-                trust_domain: agents.trust_domain().to_string(),
-                agents: StoredAuthority::of(&agents),
-                hub: StoredAuthority::of(&hub),
-                restart_secret,
-            };
-            store.commit(vec![Op::put(KEY, serde_json::to_vec(&stored)?, expect)]).await?;
-        }
-        let verifier = AgentVerifier::new(Arc::new(agents.roots()), agents.trust_domain().clone())?;
-        // As long as this hub may ever have issued: one whose setting was lowered must not lock its agents out.
-        let verifier = Arc::new(verifier.with_max_life(MAX_LEAF_LIFE));
-        let (link, https) = leaves(&hub, public, now)?;
-        let (agents, hub) = (RwLock::new(Arc::new(agents)), RwLock::new(Arc::new(hub)));
-        Ok(Self { agents, hub, verifier, link, https, restart_secret })
+        let Record { keys, restart_secret, .. } = Record::current(&*store, now).await?;
+        let verifier = AgentSlot::new(keys.verifiers()?);
+        let (link, https) = leaves(keys.hub(), public, now)?;
+        let (keys, changing, changed) = (RwLock::new(Arc::new(keys)), Mutex::new(()), watch::Sender::new(()));
+        let (public, severed) = (public.clone(), RwLock::default());
+        Ok(Self { store, public, keys, changing, severed, changed, verifier, link, https, restart_secret })
     }
 
-    /// Signs agents. The hub trusts it, and nothing else, on links.
+    /// What is in force.
+    pub(super) fn keys(&self) -> Arc<Keys> {
+        self.keys.read().expect("no panic while it is held").clone()
+    }
+
+    /// Signs agents.
     pub(super) fn agents(&self) -> Arc<Authority> {
-        self.agents.read().expect("no panic while it is held").clone()
+        self.keys().agents().clone()
     }
 
-    /// Signs hubs. Agents pin it.
+    /// Signs what the hub presents.
     pub(super) fn hub(&self) -> Arc<Authority> {
-        self.hub.read().expect("no panic while it is held").clone()
+        self.keys().hub().clone()
+    }
+
+    /// Whether every link that this root vouches for is to be cut, even one whose agent has moved on.
+    pub(super) fn is_severed(&self, root: &SpkiSha256) -> bool {
+        self.severed.read().expect("no panic while it is held").contains(root)
+    }
+
+    /// Tells of every change of what is in force from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Makes the hub's own certificates anew, and the issuing ones when they are due; they serve from the next handshake and
@@ -135,62 +235,39 @@ impl Pki {
     ///
     /// # Errors
     /// See [`PkiError`]; nothing has changed then.
-    pub(super) async fn renew(
-        &self,
-        store: &dyn Store,
-        public: &PublicName,
-        now: OffsetDateTime,
-    ) -> Result<(), PkiError> {
-        let Self { agents, hub, link, https, .. } = Self::load_or_create(store, public, now).await?;
-        *self.agents.write().expect("no panic while it is held") = agents.into_inner().expect("nobody else has it");
-        *self.hub.write().expect("no panic while it is held") = hub.into_inner().expect("nobody else has it");
-        self.link.replace(link.current());
-        self.https.replace(https.current());
+    pub(super) async fn renew(&self, now: OffsetDateTime) -> Result<(), PkiError> {
+        let _changing = self.changing.lock().await;
+        let record = Record::current(&*self.store, now).await?;
+        let ready = self.ready(record.keys, now)?;
+        self.put_in_force(ready);
         Ok(())
     }
-}
 
-impl StoredAuthority {
-    fn of(authority: &Authority) -> Self {
-        let AuthorityPem { root_cert, root_key, issuing_cert, issuing_key } = authority.to_pem();
-        Self {
-            root_cert,
-            root_key: root_key.map(|key| key.expose().to_owned()),
-            issuing_cert,
-            issuing_key: issuing_key.expose().to_owned(),
-        }
+    /// Everything that can fail of putting keys in force.
+    fn ready(&self, keys: Keys, now: OffsetDateTime) -> Result<Ready, PkiError> {
+        let verifiers = keys.verifiers()?;
+        let (link, https) = leaves(keys.hub(), &self.public, now)?;
+        Ok(Ready { keys, verifiers, link, https })
     }
 
-    fn load(self, kind: AuthorityKind, trust_domain: TrustDomain) -> Result<Authority, LoadError> {
-        let pem = AuthorityPem {
-            root_cert: self.root_cert,
-            root_key: self.root_key.map(Secret::new),
-            issuing_cert: self.issuing_cert,
-            issuing_key: Secret::new(self.issuing_key),
-        };
-        Authority::from_pem(kind, trust_domain, &pem)
+    /// Trust first: what is signed or presented with these keys is good from then on. A peer that meets one half is refused at worst, and
+    /// dials again.
+    fn put_in_force(&self, Ready { keys, verifiers, link, https }: Ready) {
+        let keys = Arc::new(keys);
+        self.verifier.replace(verifiers);
+        *self.keys.write().expect("no panic while it is held") = keys;
+        self.link.replace(link.current());
+        self.https.replace(https.current());
+        self.changed.send_replace(());
     }
 }
 
-fn load(value: &Bytes) -> Result<(Authority, Authority, [u8; 32]), PkiError> {
-    let stored: Stored = serde_json::from_slice(value)?;
-    let trust_domain: TrustDomain = stored.trust_domain.parse().map_err(|_| PkiError::TrustDomain)?;
-    let agents = stored.agents.load(AuthorityKind::Agents, trust_domain.clone())?;
-    let hub = stored.hub.load(AuthorityKind::Hub, trust_domain)?;
-    Ok((agents, hub, stored.restart_secret))
-}
-
-fn create(now: OffsetDateTime) -> Result<(Authority, Authority, [u8; 32]), PkiError> {
-    let mut restart_secret = [0; 32];
-    let mut domain = [0; 5];
-    aws_lc_rs::rand::fill(&mut restart_secret).expect("the operating system has randomness");
-    aws_lc_rs::rand::fill(&mut domain).expect("the operating system has randomness");
-    // Two hubs never share a trust domain by accident.
-    let name: String = domain.iter().map(|byte| format!("{byte:02x}")).collect();
-    let trust_domain: TrustDomain = format!("{name}.roadstead").parse().map_err(|_| PkiError::TrustDomain)?;
-    let agents = Authority::create(AuthorityKind::Agents, trust_domain.clone(), now)?;
-    let hub = Authority::create(AuthorityKind::Hub, trust_domain, now)?;
-    Ok((agents, hub, restart_secret))
+/// Keys that can be put in force.
+struct Ready {
+    keys: Keys,
+    verifiers: Vec<Trusted>,
+    link: Arc<CertSlot>,
+    https: Arc<CertSlot>,
 }
 
 fn leaves(
@@ -210,25 +287,4 @@ fn leaves(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Embedded;
-
-    #[tokio::test]
-    async fn issuing_certificates_are_replaced_in_time_and_kept_while_the_roots_stay() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Embedded::open(&dir.path().join("store.redb")).await.unwrap();
-        let public = PublicName { dns: vec!["hub.example".into()], ips: vec![] };
-        let start = OffsetDateTime::now_utc();
-        let pki = Pki::load_or_create(&store, &public, start).await.unwrap();
-        let (root, first, link) = (pki.agents().root_pem(), pki.agents().issuing_ends(), pki.link.current());
-        pki.renew(&store, &public, start + time::Duration::days(1)).await.unwrap();
-        assert_eq!(pki.agents().issuing_ends(), first);
-        assert!(!Arc::ptr_eq(&link, &pki.link.current()));
-        pki.renew(&store, &public, start + time::Duration::days(70)).await.unwrap();
-        let second = pki.agents().issuing_ends();
-        assert!(second > first && pki.agents().root_pem() == root);
-        let again = Pki::load_or_create(&store, &public, start + time::Duration::days(71)).await.unwrap();
-        assert_eq!(again.agents().issuing_ends(), second);
-    }
-}
+mod tests;

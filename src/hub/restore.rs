@@ -101,8 +101,8 @@ pub enum RestoreError {
     Store(#[from] StoreError),
 }
 
-/// Makes a data directory from a backup. Nothing is changed unless the whole backup is good; a crash leaves what was there before, or the
-/// restored state.
+/// Makes a data directory from a backup. Nothing is changed unless the whole backup is good. After a crash there is the store of before or
+/// the restored one, never none, for a hub would begin anew with other CAs; the other files may not fit it: restore again.
 ///
 /// # Errors
 /// See [`RestoreError`].
@@ -116,17 +116,16 @@ pub async fn restore(settings: &RestoreSettings, now: OffsetDateTime) -> Result<
     let restore = Restore { made: archive.manifest.made, restored: now, acknowledged: None };
     let records = write(&part, archive.entries, &restore).await?;
     let mut moved_aside = Vec::new();
+    let store = settings.data.join(STORE);
+    moved_aside.extend(keep_aside(&store)?);
+    fs::rename(&part, &store).map_err(|source| file(&store, source))?;
     // A new administrator's token is made at the next start: the one of before may be revoked, or unknown to the backup.
-    let names = ["admin.yaml", GRANTS, STORE];
-    for name in names.iter().filter(|name| **name != GRANTS || archive.manifest.grants.is_some()) {
-        moved_aside.extend(move_aside(&settings.data.join(name))?);
-    }
+    moved_aside.extend(move_aside(&settings.data.join("admin.yaml"))?);
     if let Some(grants) = &archive.manifest.grants {
         let path = settings.data.join(GRANTS);
+        moved_aside.extend(move_aside(&path)?);
         fs::write(&path, grants).map_err(|source| file(&path, source))?;
     }
-    let store = settings.data.join(STORE);
-    fs::rename(&part, &store).map_err(|source| file(&store, source))?;
     File::open(&settings.data).and_then(|dir| dir.sync_all()).map_err(|source| file(&settings.data, source))?;
     let (made, version) = (archive.manifest.made, archive.manifest.version);
     Ok(RestoreReport { made, version, records, grants: archive.manifest.grants.is_some(), moved_aside })
@@ -199,11 +198,29 @@ async fn write(path: &Path, entries: Vec<(Bytes, Bytes)>, restore: &Restore) -> 
     Ok(records)
 }
 
-/// Gives a file another name, beside where it was.
-fn move_aside(path: &Path) -> Result<Option<PathBuf>, RestoreError> {
+/// Where a file of before is kept.
+fn aside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".before-restore");
-    let aside = PathBuf::from(name);
+    PathBuf::from(name)
+}
+
+/// Gives a file a second name, beside it, so that another can take its place at once.
+fn keep_aside(path: &Path) -> Result<Option<PathBuf>, RestoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let aside = aside(path);
+    remove_if_there(&aside)?;
+    // Some file systems have one name for a file only.
+    let kept = fs::hard_link(path, &aside).or_else(|_| fs::copy(path, &aside).map(drop));
+    kept.map_err(|source| file(&aside, source))?;
+    Ok(Some(aside))
+}
+
+/// Gives a file another name, beside where it was.
+fn move_aside(path: &Path) -> Result<Option<PathBuf>, RestoreError> {
+    let aside = aside(path);
     match fs::rename(path, &aside) {
         Ok(()) => Ok(Some(aside)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

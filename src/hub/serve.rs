@@ -1,6 +1,6 @@
 //! The hub's life: start, serve, drain, end.
 
-mod files;
+pub(super) mod files;
 mod grants;
 mod https;
 
@@ -40,7 +40,6 @@ use crate::{
         HubUrl,
         tls::{HttpsSlots, TlsError, agent_listener, https_server},
     },
-    store::Store,
     transport::{BindError, Listener, RestartKeys, udp_socket},
     wire::{ALPN_LINK, CloseCode},
 };
@@ -110,7 +109,7 @@ pub async fn run(
     let admin = listen(settings.admin_listen).await?;
     let public_url = settings.public_url.clone().unwrap_or_else(|| HubUrl::from(address));
     let public_name = PublicName::of(&public_url);
-    let pki = Pki::load_or_create(&*store, &public_name, now).await?;
+    let pki = Pki::load_or_create(store.clone(), &public_name, now).await?;
     let links = agent_listener(pki.verifier.clone(), pki.link.clone(), ALPN_LINK)?;
     let links = Listener::on(udp, Arc::new(links), RestartKeys::from_secret(&pki.restart_secret))?;
     let slots = HttpsSlots::new(pki.https.clone());
@@ -121,6 +120,7 @@ pub async fn run(
     let known = grants::load(&settings.grants)?;
     let hub = Arc::new(Hub {
         public_url,
+        data: settings.data.clone(),
         started: now,
         directory,
         restored,
@@ -155,7 +155,7 @@ pub async fn run(
         () = grants::watch(hub_ref, settings.grants.clone(), reload) => {}
         () = https::watch(given, &hub_ref.metrics) => {}
         () = revocation::forget_ended(hub_ref) => {}
-        () = renew_certificates(hub_ref, &*store, &public_name) => {}
+        () = renew_certificates(hub_ref) => {}
     }
     drain(&hub, &links).await;
     Ok(())
@@ -201,10 +201,10 @@ async fn accept_links(hub: &Arc<Hub>, links: &Listener) {
     }
 }
 
-async fn renew_certificates(hub: &Hub, store: &dyn Store, public: &PublicName) {
+async fn renew_certificates(hub: &Hub) {
     loop {
         tokio::time::sleep(defaults::HUB_RENEWAL).await;
-        match hub.pki.renew(store, public, OffsetDateTime::now_utc()).await {
+        match hub.pki.renew(OffsetDateTime::now_utc()).await {
             Ok(()) => tracing::info!("the hub's own certificates were renewed"),
             Err(error) => {
                 tracing::error!(

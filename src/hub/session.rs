@@ -16,6 +16,7 @@ use super::{
     links::{AgentInfo, ClusterLink},
     metrics::Alert,
     revocation,
+    rotation::{self, Made, Telling},
     said::{NAME, shown},
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     identity::{AgentRequest, Serial, VerifiedCsr, VerifiedPeer, verify::PeerError},
     transport::{AcceptError, Handshake, HandshakeError, Link, LinkEnd, RecvHalf, SendHalf},
     wire::{
-        ALLOWANCE, CloseCode, Frame, FrameKind, GENERATION, RENEW, StreamCode,
+        ALLOWANCE, CloseCode, Frame, FrameKind, GENERATION, RENEW, ROTATE, StreamCode,
         generated::{
             Allowance, Allowances, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, Welcome,
             control_message::Body, open::Kind,
@@ -33,7 +34,7 @@ use crate::{
 };
 
 /// What this version can do beyond version 1 of the wire.
-const CAPABILITIES: [&str; 3] = [RENEW, ALLOWANCE, GENERATION];
+const CAPABILITIES: [&str; 4] = [RENEW, ALLOWANCE, GENERATION, ROTATE];
 
 /// An agent was not admitted.
 #[derive(Debug, thiserror::Error)]
@@ -80,17 +81,19 @@ struct Control {
     counts: bool,
     /// The cluster's ServiceAccount keys, as its agent shows them; may be empty.
     keys: Bytes,
+    telling: Telling,
 }
 
 async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Control, Arc<Cluster>), SessionError> {
+    let saw = hub.pki.hub().pin();
     let link = handshake.finish().await?;
     let now = OffsetDateTime::now_utc();
     let refuse = |code: CloseCode, error: SessionError| {
         link.close(code);
         Err(error)
     };
-    let peer = match VerifiedPeer::from_chain(&hub.pki.verifier, &link.peer_chain(), now) {
-        Ok(peer) => peer,
+    let (peer, root) = match hub.pki.verifier.verify(&link.peer_chain(), now) {
+        Ok(verified) => verified,
         Err(error) => return refuse(CloseCode::Protocol, error.into()),
     };
     let Some(cluster) = hub.directory.cluster_by_uid(peer.cluster()) else {
@@ -111,7 +114,7 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
     };
     let agreed = CAPABILITIES.into_iter().filter(|can| hello.capabilities.iter().any(|c| c == can));
     let capabilities: Vec<_> = agreed.map(str::to_owned).collect();
-    let [renews, paced, counts] = CAPABILITIES.map(|can| capabilities.iter().any(|c| c == can));
+    let [renews, paced, counts, rotates] = CAPABILITIES.map(|can| capabilities.iter().any(|c| c == can));
     // Before the agent is told: one that hears nothing comes again with the same certificate.
     came_into_use(hub, &cluster, &peer, &agent, now).await;
     let keys = hello.service_account_keys;
@@ -127,7 +130,8 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         tracing::debug!(%error, "welcome not sent");
         return Err(SessionError::Ended(link.end().unwrap_or(LinkEnd::Here)));
     }
-    let link = hub.links.register(link.clone(), peer, agent, paced.then(Arc::default));
+    let outbox = paced.then(Arc::default);
+    let link = hub.links.register(link.clone(), peer, agent, Made { root, saw }, outbox);
     if let Err((code, error)) = look_again(hub, &link, &cluster).await {
         hub.links.unregister(&link, LinkEnd::Here, now);
         link.link.close(code);
@@ -141,7 +145,8 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
             "two agents take turns at one cluster: most likely two installations with a copy of one Secret; keep one of them"
         );
     }
-    Ok((link, Control { send, recv, renews, counts, keys }, cluster))
+    let telling = Telling::new(hub, rotates, renews);
+    Ok((link, Control { send, recv, renews, counts, telling, keys }, cluster))
 }
 
 /// What was removed, locked or revoked while its agent dialled must not slip in: now that the link is registered, whoever denies it
@@ -206,6 +211,7 @@ async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Clus
         // A live agent may show new keys beside those that are pinned; it cannot be the first to say which are.
         Box::pin(keys_shown(hub, cluster, &control.keys, false)).await;
     }
+    Box::pin(rotation::linked(hub, cluster, link.made)).await;
     let end = tokio::select! {
         biased;
         end = link.link.closed() => end,
@@ -213,6 +219,7 @@ async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Clus
             link.link.close(CloseCode::Expired);
             LinkEnd::Here
         }
+        end = rotation::distrusted(hub, &link) => end,
         () = converse(hub, control, &link, cluster) => {
             link.link.close(CloseCode::Protocol);
             LinkEnd::Here
@@ -250,7 +257,7 @@ async fn refuse_streams(link: &Link) {
 
 /// Answers the agent's messages until the stream ends; asks it to move when the hub drains.
 async fn converse(hub: &Hub, control: Control, link: &ClusterLink, cluster: &Cluster) {
-    let Control { mut send, mut recv, renews, counts, .. } = control;
+    let Control { mut send, mut recv, renews, counts, mut telling, .. } = control;
     let asking = Asking { hub, cluster, link, renews, counts };
     let (mut draining, mut outdated) = (false, false);
     loop {
@@ -259,6 +266,11 @@ async fn converse(hub: &Hub, control: Control, link: &ClusterLink, cluster: &Clu
             () = hub.draining.cancelled(), if !draining => {
                 draining = true;
                 say(&mut send, Body::Drain(Drain { delay_ms: 0, grace_ms: millis(defaults::DRAIN) }));
+                if send.flush().await.is_err() { return }
+                continue;
+            }
+            () = telling.due() => {
+                telling.say(hub, link, cluster).into_iter().for_each(|body| say(&mut send, body));
                 if send.flush().await.is_err() { return }
                 continue;
             }
@@ -277,7 +289,7 @@ async fn converse(hub: &Hub, control: Control, link: &ClusterLink, cluster: &Clu
             frame = recv.frame() => frame,
         };
         let Ok(Some(Frame::Message(bytes))) = frame else { return };
-        match Box::pin(asking.reply(bytes)).await {
+        match Box::pin(asking.reply(bytes, &mut telling)).await {
             Ok(Some(body)) => {
                 say(&mut send, body);
                 if send.flush().await.is_err() {
@@ -311,7 +323,7 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    async fn reply(&self, bytes: Bytes) -> Result<Option<Body>, prost::DecodeError> {
+    async fn reply(&self, bytes: Bytes, telling: &mut Telling) -> Result<Option<Body>, prost::DecodeError> {
         Ok(match ControlMessage::decode(bytes)?.body {
             Some(Body::RenewRequest(request)) if self.renews => {
                 let renewed = self.renew(&request).await;
@@ -319,6 +331,17 @@ impl Asking<'_> {
                 Some(Body::RenewResponse(
                     renewed.unwrap_or_else(|refusal| RenewResponse { refusal, ..Default::default() }),
                 ))
+            }
+            Some(Body::TrustAck(ack)) => {
+                if let Err(error) = telling.acknowledged(self.hub, self.cluster, &ack).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(
+                        cluster = &*self.cluster.name,
+                        error,
+                        "an acknowledgement of the roots was not stored"
+                    );
+                }
+                None
             }
             // Messages of newer versions, of capabilities that were not agreed, and that make no sense from an agent, are ignored.
             _ => None,
@@ -344,11 +367,16 @@ impl Asking<'_> {
         let serial = Serial::random();
         let ttl = hub.certificate_life.into();
         let asked = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
-        let issued = hub.pki.agents().issue_agent(&asked).map_err(|error| error.to_string())?;
+        let authority = hub.pki.agents();
+        let issued = authority.issue_agent(&asked).map_err(|error| error.to_string())?;
         let mut record = CertificateRecord::of(&issued, &cluster.uid, now);
         record.instance = Some(link.agent.instance.clone()).filter(|instance| !instance.is_empty());
         record.position = position;
-        if let Err(error) = hub.directory.record_certificate(&record).await {
+        let recorded = match rotation::certified(hub, cluster, authority.pin(), false).await {
+            Ok(()) => hub.directory.record_certificate(&record).await,
+            failed => failed,
+        };
+        if let Err(error) = recorded {
             tracing::error!(error = &error as &dyn std::error::Error, "certificate not recorded, so not issued");
             return Err("the hub cannot record the certificate now".to_owned());
         }

@@ -268,6 +268,13 @@ impl Authority {
         SpkiSha256::of(root.public_key().raw)
     }
 
+    /// When the root ends.
+    pub fn root_ends(&self) -> OffsetDateTime {
+        let (_, root) =
+            X509Certificate::from_der(&self.root).expect("a root that this authority built or checked parses");
+        root.validity().not_after.to_datetime()
+    }
+
     /// When the issuing certificate ends.
     pub fn issuing_ends(&self) -> OffsetDateTime {
         self.issuing_ends

@@ -46,6 +46,14 @@ impl FromStr for SpkiSha256 {
     }
 }
 
+impl TryFrom<&[u8]> for SpkiSha256 {
+    type Error = PinError;
+
+    fn try_from(hash: &[u8]) -> Result<Self, PinError> {
+        hash.try_into().map(Self).map_err(|_| PinError)
+    }
+}
+
 impl TryFrom<String> for SpkiSha256 {
     type Error = PinError;
 

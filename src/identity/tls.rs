@@ -21,7 +21,7 @@ use rustls::{
 };
 
 pub use self::https::{ALPN_ENROL, Given, GivenError, HttpsSlots, ends};
-use super::{AgentVerifier, HttpsVerifier, HubTrust, HubVerifier, KeyPair};
+use super::{HttpsVerifier, HubTrust, HubVerifier, KeyPair};
 
 /// Why a certificate and a key make no TLS identity.
 #[derive(Debug, thiserror::Error)]
@@ -88,12 +88,16 @@ impl ResolvesServerCert for CertSlot {
     }
 }
 
-/// The hub's configuration for links: agents only, `alpn` only.
+/// The hub's configuration for links: agents only, `alpn` only. `agents` is an [`AgentVerifier`](super::AgentVerifier) or, where its roots
+/// may change, an [`AgentSlot`](super::AgentSlot).
 ///
 /// # Errors
 /// [`TlsError::Config`].
-pub fn agent_listener(agents: Arc<AgentVerifier>, hub: Arc<CertSlot>, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
-    let agents: Arc<dyn ClientCertVerifier> = agents;
+pub fn agent_listener(
+    agents: Arc<dyn ClientCertVerifier>,
+    hub: Arc<CertSlot>,
+    alpn: &[u8],
+) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider().clone())
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Config)?

@@ -12,6 +12,7 @@ mod hub;
 mod issuers;
 mod leaf;
 mod own;
+mod slot;
 mod trust;
 
 use std::{sync::Arc, time::Duration};
@@ -27,7 +28,8 @@ pub use https::HttpsVerifier;
 pub use hub::{HubVerifier, LINK_SERVER_NAME};
 pub use leaf::LeafError;
 pub use own::{OwnCertificate, OwnError};
-pub use trust::{HubTrust, TrustError};
+pub use slot::{AgentSlot, Trusted};
+pub use trust::{HubTrust, TrustError, key_of};
 
 /// Most certificates in a presented chain: leaf, issuing certificate, root (security design § 5.2).
 pub const MAX_CHAIN: usize = 3;

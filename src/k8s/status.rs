@@ -25,6 +25,8 @@ pub enum Reason {
     NotFound,
     /// Something of that name is there already.
     AlreadyExists,
+    /// Things are not as the request needs them; looking again shows how they are.
+    Conflict,
     /// A field of the request's body is not valid.
     Invalid,
     /// The method has no meaning here.
@@ -84,7 +86,7 @@ impl Reason {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::AlreadyExists | Self::Conflict => StatusCode::CONFLICT,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestEntityTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -106,6 +108,7 @@ impl Reason {
             Self::Forbidden => "Forbidden",
             Self::NotFound => "NotFound",
             Self::AlreadyExists => "AlreadyExists",
+            Self::Conflict => "Conflict",
             Self::Invalid => "Invalid",
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::RequestEntityTooLarge => "RequestEntityTooLarge",

@@ -96,7 +96,7 @@ pub struct Failure {
 /// Payload of MESSAGE frames on a control stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControlMessage {
-    #[prost(oneof = "control_message::Body", tags = "1, 2, 3, 4, 5, 10")]
+    #[prost(oneof = "control_message::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 10")]
     pub body: ::core::option::Option<control_message::Body>,
 }
 /// Nested message and enum types in `ControlMessage`.
@@ -113,6 +113,12 @@ pub mod control_message {
         RenewRequest(super::RenewRequest),
         #[prost(message, tag = "5")]
         RenewResponse(super::RenewResponse),
+        #[prost(message, tag = "6")]
+        TrustUpdate(super::TrustUpdate),
+        #[prost(message, tag = "7")]
+        TrustAck(super::TrustAck),
+        #[prost(message, tag = "8")]
+        RenewNow(super::RenewNow),
         #[prost(message, tag = "10")]
         Allowances(super::Allowances),
     }
@@ -126,6 +132,7 @@ pub struct Hello {
     /// What this agent can do beyond version 1; unknown words are ignored. `renew`: ask for certificates over the link.
     /// `allowance`: send no more of an answer than the hub allows.
     /// `generation`: say of which certificate a request for renewal is the successor.
+    /// `rotate`: keep other roots of the hub than those of its settings, and renew when told to.
     #[prost(string, repeated, tag = "2")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Of this agent process; new at every start.
@@ -203,6 +210,26 @@ pub struct Allowance {
     /// Bytes of DATA payload that the agent may send in all; 0: as many as QUIC's windows take.
     #[prost(uint64, tag = "2")]
     pub bytes: u64,
+}
+/// Hub to agent, where both can `rotate`: whom to trust as the hub from now on. Said when a link comes up and whenever it changes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrustUpdate {
+    /// SHA-256 of the SubjectPublicKeyInfo of each root, 32 bytes each; 1 to 8 of them.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub pins: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// Agent to hub: these roots are kept, and survive a restart.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrustAck {
+    /// Of the pins that are kept, computed by the agent: SHA-256 of "roadstead hub roots 1\0" and the pins in ascending order.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub hash: ::prost::bytes::Bytes,
+}
+/// Hub to agent, where both can `rotate` and `renew`: ask for a new certificate, at a moment of the agent's choice within this time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewNow {
+    #[prost(uint32, tag = "1")]
+    pub within_ms: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

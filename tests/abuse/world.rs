@@ -23,7 +23,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Who may what. `alice` may do everything but be `system:`; `bob` only reads; `carol` also execs.
-const GRANTS: &str = r#"
+pub(crate) const GRANTS: &str = r#"
 apiVersion: roadstead.dev/v1
 kind: Grant
 metadata: {name: all}

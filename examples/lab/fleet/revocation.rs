@@ -147,7 +147,8 @@ impl Agent {
     async fn enrol(sender: &mut Sender, operator: &HubClient, name: &str) -> Result<Self> {
         let created = add_cluster(sender, operator, name).await?;
         let key = KeyPair::generate();
-        let wish = EnrolRequest { token: created.token, csr: BASE64_STANDARD.encode(key.csr()) };
+        let csr = BASE64_STANDARD.encode(key.csr());
+        let wish = EnrolRequest { token: Some(created.token), csr, cluster: None, nonce: None, jwt: None, jwks: None };
         let enrolled: EnrolResponse = post(sender, operator, "/enrol/v1", &wish).await?;
         let der = |text: &String| BASE64_STANDARD.decode(text).map(CertificateDer::from);
         let chain = enrolled.chain.iter().map(der).collect::<Result<Vec<_>, _>>()?;

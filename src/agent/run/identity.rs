@@ -113,17 +113,19 @@ impl Agent {
         let token = self.join_token()?;
         let mut why = Vec::new();
         match cluster {
-            Some(cluster) => match by_account(&self.settings, &self.client, cluster, &identity.key).await {
-                // Whatever token is there was not needed; only another one says something.
-                Ok(enrolled) => return Ok(Round::Proven(enrolled, token.as_ref().and_then(token_id))),
-                Err(EnrolError::Locked(why)) => return Ok(Round::Locked(why)),
-                Err(error @ (EnrolError::Unreachable { .. } | EnrolError::Answer(_))) => {
-                    return Ok(Round::Unreachable(error));
+            Some(cluster) => {
+                match by_account(&self.settings, self.trust.pins(), &self.client, cluster, &identity.key).await {
+                    // Whatever token is there was not needed; only another one says something.
+                    Ok(enrolled) => return Ok(Round::Proven(enrolled, token.as_ref().and_then(token_id))),
+                    Err(EnrolError::Locked(why)) => return Ok(Round::Locked(why)),
+                    Err(error @ (EnrolError::Unreachable { .. } | EnrolError::Answer(_))) => {
+                        return Ok(Round::Unreachable(error));
+                    }
+                    Err(error @ (EnrolError::Refused(_) | EnrolError::Account(_))) => {
+                        why.push(format!("by ServiceAccount: {}", crate::agent::exchange::chain(&error)));
+                    }
                 }
-                Err(error @ (EnrolError::Refused(_) | EnrolError::Account(_))) => {
-                    why.push(format!("by ServiceAccount: {}", crate::agent::exchange::chain(&error)));
-                }
-            },
+            }
             None if token.is_none() => return Err(RunError::NoToken),
             None => {}
         }
@@ -136,7 +138,7 @@ impl Agent {
             why.push("the join token is the one that this agent joined with before".to_owned());
             return Ok(Round::Refused(why));
         }
-        match by_token(&self.settings, &self.client, &token, &identity.key).await {
+        match by_token(&self.settings, self.trust.pins(), &self.client, &token, &identity.key).await {
             Ok(enrolled) => Ok(Round::Proven(enrolled, id)),
             Err(EnrolError::Locked(why)) => Ok(Round::Locked(why)),
             Err(error) if error.is_permanent() => match self.state.load().await? {
@@ -162,7 +164,7 @@ impl Agent {
         let mut redial = Redial::default();
         for _ in 0..defaults::REKEY_TRIES {
             sleep(redial.wait(jitter())).await;
-            match by_token(&self.settings, &self.client, token, &fresh.key).await {
+            match by_token(&self.settings, self.trust.pins(), &self.client, token, &fresh.key).await {
                 Ok(enrolled) => match self.keep(fresh, enrolled).await {
                     Ok(identity) => return Some(identity),
                     Err(error) => {

@@ -56,7 +56,7 @@ impl Agent {
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.finish(live).await,
-                event = live.serve(&self.upstream, renew_at) => event,
+                event = live.serve(&self.upstream, renew_at, &self.trust) => event,
             };
             // The link that goes after a renewal may stay as long as its own certificate.
             let grace_of_old = renewal::left(identity, live.hub_now());
@@ -81,6 +81,12 @@ impl Agent {
                     Some(next) => (Some(next), Duration::ZERO, grace_of_old),
                     None => continue,
                 },
+                Some(Event::RenewNow(wait)) => {
+                    renew_at = renew_at.map(|at| at.min(live.hub_now() + wait));
+                    continue;
+                }
+                // Heard by the link itself.
+                Some(Event::Trust(_)) => continue,
                 // Another agent was faster.
                 Some(Event::Due) => (None, Duration::ZERO, grace_of_old),
                 None => continue,
@@ -99,7 +105,7 @@ impl Agent {
     async fn ask(&self, live: &mut Live, identity: &mut Identity) -> Option<Event> {
         let outcome = tokio::select! {
             biased;
-            event = live.serve_on(&self.upstream) => return Some(event),
+            event = live.serve_on(&self.upstream, &self.trust) => return Some(event),
             outcome = renewal::prepare(&self.state, identity) => outcome,
         };
         match (outcome, &identity.next) {
@@ -123,11 +129,11 @@ impl Agent {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(Moved::Stopped),
-                event = live.serve_on(&self.upstream) => match event {
+                event = live.serve_on(&self.upstream, &self.trust) => match event {
                     Event::Ended(end) => return Ok(Moved::Lost(end)),
                     Event::Drain { grace: shorter, .. } => grace = grace.min(shorter),
                     // Nothing was asked for.
-                    Event::Due | Event::Answered(_) => {}
+                    Event::Due | Event::Answered(_) | Event::RenewNow(_) | Event::Trust(_) => {}
                 },
                 next = &mut next => break next?,
             }
@@ -184,7 +190,8 @@ impl Agent {
         tracing::info!(streams = live.streams(), "agent stops");
         let deadline = Instant::now() + defaults::AGENT_DRAIN;
         while (live.streams() > 0 || !self.retiring.is_empty()) && Instant::now() < deadline {
-            if let Ok(Event::Ended(_)) = timeout(defaults::DRAIN_POLL, live.serve_on(&self.upstream)).await {
+            if let Ok(Event::Ended(_)) = timeout(defaults::DRAIN_POLL, live.serve_on(&self.upstream, &self.trust)).await
+            {
                 return Ok(false);
             }
         }

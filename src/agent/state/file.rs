@@ -38,6 +38,17 @@ pub(super) async fn write(path: PathBuf, seen: Held, text: Zeroizing<Vec<u8>>) -
     written.await.map_err(|source| StateError::File { path: shown, source })
 }
 
+/// Writes `text`, whatever the file holds.
+pub(super) async fn replace(path: PathBuf, text: Zeroizing<Vec<u8>>) -> Result<(), StateError> {
+    let shown = path.display().to_string();
+    let written = blocking(move || {
+        let directory = path.parent().ok_or_else(|| io::Error::other("no directory"))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        write_whole(directory, &path, &text)
+    });
+    written.await.map_err(|source| StateError::File { path: shown, source })
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -62,6 +62,20 @@ impl InSecret {
         }
     }
 
+    /// Another document of the Secret.
+    pub(super) async fn read_other(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.get().await?.data.unwrap_or_default().remove(name).map(|bytes| bytes.0))
+    }
+
+    /// Writes another document of the Secret; an error when somebody changed the Secret at the same moment.
+    pub(super) async fn write_other(&self, name: &str, text: Vec<u8>) -> Result<(), StateError> {
+        let mut secret = self.get().await?;
+        secret.data.get_or_insert_default().insert(name.to_owned(), ByteString(text));
+        // The resourceVersion that was read goes back with it.
+        let replaced = self.api.replace(&self.name, &PostParams::default(), &secret).await;
+        replaced.map(drop).map_err(|error| self.failed(error))
+    }
+
     async fn get(&self) -> Result<Secret, StateError> {
         self.api.get(&self.name).await.map_err(|error| self.failed(error))
     }

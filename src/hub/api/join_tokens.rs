@@ -65,6 +65,7 @@ pub(super) fn created(hub: &Hub, cluster: &Cluster, token: &Token, record: &Join
         token_max_uses: record.max_uses,
         hub: hub.public_url.to_string(),
         hub_ca_pin: hub.pki.hub().pin().to_string(),
+        hub_ca_pins: hub.pki.keys().pins().iter().map(|pin| pin.to_string()).collect(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     hub::{
         Hub,
         directory::{AttestError, Cluster, Seen},
+        rotation,
     },
     identity::{
         ClusterUid, VerifiedCsr,
@@ -61,9 +62,10 @@ pub(super) async fn by_account(
         if error.is_of_the_cluster() { AccountError::Claims(error).into() } else { unverified(error.to_string()) }
     })?;
     hub.nonces.spend(&nonce, now).map_err(AccountError::Nonce)?;
-    let (issued, record) = sign(hub, csr, &cluster, now).map_err(EnrolError::Issue)?;
+    let (issued, record, root) = sign(hub, csr, &cluster, now).map_err(EnrolError::Issue)?;
     let serial = record.serial;
     hub.directory.enrol_proven(record).await?;
+    rotation::certified(hub, &cluster, root, true).await.map_err(EnrolError::Issue)?;
     let pod = verified.pod.map_or_else(|| "-".to_owned(), |pod| pod.name);
     tracing::info!(
         cluster = &*cluster.name, %serial, account = %attest.service_account, pod, %from,

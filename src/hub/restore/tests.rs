@@ -45,7 +45,7 @@ impl Place {
         let data = self.at(data);
         let Opened { raw, store, keys } = open(&data.join(STORE), Some(&self.at("key")), None).await.unwrap();
         let name = PublicName { dns: vec!["hub.example".into()], ips: vec![] };
-        let pki = Pki::load_or_create(&*store, &name, self.now).await.unwrap();
+        let pki = Pki::load_or_create(store.clone(), &name, self.now).await.unwrap();
         let (directory, restored) =
             (Directory::load(store.clone()).await.unwrap(), Restored::load(store.clone()).await.unwrap());
         let pin = pki.hub().pin().to_string();
@@ -144,7 +144,7 @@ async fn a_directory_with_a_state_is_kept_unless_forced_and_never_taken_from_a_r
         }
     };
     let aside: Vec<_> =
-        ["admin.yaml", "grants.yaml", "store.redb"].map(|name| format!("data/{name}.before-restore")).into();
+        ["store.redb", "admin.yaml", "grants.yaml"].map(|name| format!("data/{name}.before-restore")).into();
     assert_eq!(report.moved_aside, aside.iter().map(|name| place.at(name)).collect::<Vec<_>>());
     assert!(aside.iter().all(|name| place.at(name).exists()) && !place.at("data/admin.yaml").exists());
     assert_eq!(place.state("data").await.directory.clusters().len(), 2);

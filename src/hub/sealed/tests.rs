@@ -44,7 +44,7 @@ impl Place {
             }
         };
         let name = PublicName { dns: vec!["hub.example".into()], ips: vec![] };
-        let pki = Pki::load_or_create(&*opened.store, &name, OffsetDateTime::now_utc()).await.unwrap();
+        let pki = Pki::load_or_create(opened.store.clone(), &name, OffsetDateTime::now_utc()).await.unwrap();
         Ok(pki.hub().pin().to_string())
     }
 

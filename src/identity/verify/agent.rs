@@ -89,7 +89,7 @@ impl AgentVerifier {
         Self { max_life, ..self }
     }
 
-    fn check(
+    pub(super) fn check(
         &self,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],

@@ -1,6 +1,8 @@
 //! An agent's check of the hub on a link: chain to the pinned CA, then exactly one hub id. DNS plays no part in it, so addresses and
 //! load balancers may change freely.
 
+use std::sync::{Mutex, PoisonError};
+
 use rustls::{
     client::danger::{ServerCertVerified, ServerCertVerifier},
     pki_types::{CertificateDer, ServerName, UnixTime},
@@ -20,12 +22,18 @@ pub const LINK_SERVER_NAME: &str = "hub.roadstead.internal";
 pub struct HubVerifier {
     trust: HubTrust,
     trust_domain: TrustDomain,
+    refused: Mutex<Option<PeerError>>,
 }
 
 impl HubVerifier {
     /// Trusts `trust` for ids of `trust_domain` (an agent reads it from its own certificate).
     pub fn new(trust: HubTrust, trust_domain: TrustDomain) -> Self {
-        Self { trust, trust_domain }
+        Self { trust, trust_domain, refused: Mutex::new(None) }
+    }
+
+    /// Why the hub of the last handshake was refused, if it was. QUIC only says that TLS failed, as text.
+    pub fn refusal(&self) -> Option<PeerError> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn check(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Result<(), PeerError> {
@@ -47,7 +55,9 @@ impl ServerCertVerifier for HubVerifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.check(leaf, others, now)?;
+        let checked = self.check(leaf, others, now);
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = checked.as_ref().err().cloned();
+        checked?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -70,6 +70,12 @@ impl HubTrust {
     }
 }
 
+/// The fingerprint of a certificate's key; `None` when it is no certificate.
+pub fn key_of(certificate: &CertificateDer<'_>) -> Option<SpkiSha256> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(SpkiSha256::of(parsed.public_key().raw))
+}
+
 /// The presented CA certificates whose key is pinned and that are valid at `now`.
 ///
 /// Anyone can present a copy of the root, or a forgery with its public key in it; neither helps, because what must hold then is a

@@ -1,0 +1,128 @@
+//! What each cluster's agent is known to know and to hold of the authorities: what the gates of a rotation ask. Kept, for an agent that is
+//! away says nothing.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Directory, DirectoryError, decode, put};
+use crate::{
+    defaults,
+    identity::{ClusterUid, SpkiSha256},
+    store::{CommitError, Expect, Revision, Store},
+};
+
+/// See the module. Roots are named by their pins.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub(in crate::hub) struct RootsRecord {
+    /// Hash of the set of hub's roots that the agent said it keeps, in hexadecimal.
+    pub(in crate::hub) acked: Option<String>,
+    /// Of the authority that issued its newest certificate.
+    pub(in crate::hub) certified: Option<SpkiSha256>,
+    /// Of the authority that issued the certificate of its newest link.
+    pub(in crate::hub) linked: Option<SpkiSha256>,
+    /// Of the authority whose certificate the hub presented to that link.
+    pub(in crate::hub) saw: Option<SpkiSha256>,
+}
+
+impl Directory {
+    /// What is known of a cluster's agent.
+    pub(in crate::hub) fn roots(&self, cluster: &ClusterUid) -> RootsRecord {
+        self.read().roots.get(cluster).map(|(_, record)| record.clone()).unwrap_or_default()
+    }
+
+    /// Changes what is known; nothing is written when nothing changes.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(in crate::hub) async fn note_roots(
+        &self,
+        cluster: &ClusterUid,
+        change: impl Fn(&mut RootsRecord),
+    ) -> Result<(), DirectoryError> {
+        let key = key(cluster);
+        let mut raced = None;
+        for _ in 0..=defaults::STORE_RACES {
+            let known = self.read().roots.get(cluster).cloned();
+            let mut record = known.as_ref().map(|(_, record)| record.clone()).unwrap_or_default();
+            change(&mut record);
+            if known.as_ref().is_some_and(|(_, known)| *known == record) || self.cluster_by_uid(cluster).is_none() {
+                return Ok(());
+            }
+            let expect = known.map_or(Expect::Absent, |(revision, _)| Expect::Revision(revision));
+            match self.store.commit(vec![put(key.clone(), &record, expect)]).await {
+                Ok(revision) => {
+                    self.learn(cluster, revision, record);
+                    return Ok(());
+                }
+                // Another change of it was faster: on top of that one.
+                Err(error @ CommitError::Conflict { .. }) => raced = Some(error),
+                Err(error) => return Err(DirectoryError::Commit(error)),
+            }
+            if let Some(entry) = self.store.get(key.as_bytes()).await? {
+                self.learn(cluster, entry.revision, decode(&key, &entry.value)?);
+            }
+        }
+        raced.map_or(Ok(()), |error| Err(DirectoryError::Commit(error)))
+    }
+
+    /// Memory never goes back behind what it knows.
+    fn learn(&self, cluster: &ClusterUid, revision: Revision, record: RootsRecord) {
+        let mut memory = self.write();
+        if memory.roots.get(cluster).is_none_or(|(known, _)| *known < revision) {
+            memory.roots.insert(cluster.clone(), (revision, record));
+        }
+    }
+}
+
+pub(super) fn key(cluster: &ClusterUid) -> String {
+    format!("roots/{cluster}")
+}
+
+pub(super) async fn load(store: &dyn Store) -> Result<HashMap<ClusterUid, (Revision, RootsRecord)>, DirectoryError> {
+    let mut known = HashMap::new();
+    let listing = store.list(b"roots/").await?;
+    for entry in listing.entries {
+        let key = String::from_utf8_lossy(&entry.key).into_owned();
+        if let Ok(uid) = key.trim_start_matches("roots/").parse() {
+            known.insert(uid, (entry.revision, decode(&key, &entry.value)?));
+        }
+    }
+    Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use time::{Duration, OffsetDateTime};
+
+    use super::*;
+    use crate::{hub::directory::JoinWish, store::Embedded};
+
+    #[tokio::test]
+    async fn what_an_agent_shows_is_kept_and_changes_of_one_record_do_not_undo_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(&dir.path().join("store.redb")).await.unwrap());
+        let directory = Directory::load(store.clone()).await.unwrap();
+        let now = OffsetDateTime::now_utc();
+        let wish = JoinWish { ttl: Duration::HOUR, max_uses: 1, sources: Vec::new(), by: String::new() };
+        let added = directory.add_cluster("edge-1".into(), BTreeMap::new(), wish, now).await;
+        let uid = added.unwrap().0.uid.clone();
+        let pin = SpkiSha256::of(b"root");
+        let (one, two, three) = tokio::join!(
+            directory.note_roots(&uid, |r| r.acked = Some("00".into())),
+            directory.note_roots(&uid, |r| r.linked = Some(pin)),
+            directory.note_roots(&uid, |r| r.saw = Some(pin)),
+        );
+        one.and(two).and(three).unwrap();
+        let expected = RootsRecord { acked: Some("00".into()), certified: None, linked: Some(pin), saw: Some(pin) };
+        assert_eq!(directory.roots(&uid), expected);
+        let again = Directory::load(store.clone()).await.unwrap();
+        assert_eq!(again.roots(&uid), expected);
+        directory.remove_cluster("edge-1").await.unwrap();
+        directory.note_roots(&uid, |r| r.acked = None).await.unwrap();
+        assert_eq!(Directory::load(store).await.unwrap().roots(&uid), RootsRecord::default());
+    }
+}
