@@ -13,8 +13,10 @@ use crate::client::{HubClient, block_on};
 use crate::fleet::{EDGE_2, Fleet, Part, figure, resident, wait_until};
 use crate::turn::fleet;
 
-/// Clients that stop reading.
-const STALLED: usize = 120;
+/// Clients that stop reading. Each holds a seat of the API server's own (APF), which refuses more; a thousand are in `scripts/bench`.
+const STALLED: usize = 16;
+/// What all of them may take of hub or agent, KiB.
+const TAKEN: u64 = 16 << 10;
 /// Small requests measured.
 const SAMPLES: usize = 400;
 
@@ -81,7 +83,7 @@ fn clients_that_stop_reading_slow_nobody_down() -> Result<()> {
         ));
         ensure!(ratio < 5.0, "p99 {p99:?}, then {slow_p99:?}");
         ensure!(fleet.metric("roadstead_streams")? >= STALLED as f64, "they are not there any more");
-        ensure!(during.0 < before.0 + (130 << 10) && during.1 < before.1 + (130 << 10), "{before:?}, then {during:?}");
+        ensure!(during.0 < before.0 + TAKEN && during.1 < before.1 + TAKEN, "{before:?}, then {during:?}");
         Ok(())
     })?;
     wait_until("their streams end with them", Duration::from_secs(5), || {
@@ -89,6 +91,6 @@ fn clients_that_stop_reading_slow_nobody_down() -> Result<()> {
     })?;
     let after = memory(&fleet)?;
     figure(&format!("after they left: hub {} MB, agent {} MB", after.0 >> 10, after.1 >> 10));
-    ensure!(after.0 < before.0 + (60 << 10) && after.1 < before.1 + (60 << 10), "{before:?}, then {after:?}");
+    ensure!(after.0 < before.0 + TAKEN && after.1 < before.1 + TAKEN, "{before:?}, then {after:?}");
     Ok(())
 }
