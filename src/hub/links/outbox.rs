@@ -1,4 +1,5 @@
-//! What is to be said to an agent of its answers' allowances. At most four words of each open stream: nothing here needs a bound.
+//! What is to be said to an agent of its answers' allowances. At most fourteen words of each open stream
+//! (`wire::pace`), and streams are bounded: nothing here needs a bound of its own.
 
 use std::sync::Mutex;
 
