@@ -1,7 +1,8 @@
 //! Straight = through: a table of kubectl commands gives the same output, errors and exit codes at the API server and through
 //! hub, link and agent. Several kubectl versions, HTTP versions and streaming protocols; a real control plane with real pods.
 //!
-//! Each row runs straight, then through, in namespaces of their own; a line is printed for each. A failure prints a diff.
+//! Each row runs straight and through at once, in namespaces of their own (one after the other where they share more than that); a line
+//! is printed for each. A failure prints a diff.
 //! `ROADSTEAD_PARITY_ONLY=text` runs only rows whose name has one of the comma-separated texts (and those that every run needs).
 
 #![allow(clippy::disallowed_methods, reason = "no runtime here: processes are waited for in real time")]
@@ -130,7 +131,15 @@ impl Tally {
     }
 
     fn run_row(&mut self, setting: &Setting, row: &Row, straight: &Way, through: &Way, root: &Path) -> Result<()> {
-        let (one, other) = (straight.run(row)?, through.run(row)?);
+        let (one, other) = if row.apart {
+            (straight.run(row), through.run(row))
+        } else {
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| through.run(row));
+                (straight.run(row), other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })
+        };
+        let (one, other) = (one?, other?);
         let verdict = compare(row, &one, &other, root)?;
         self.runs += 1;
         let mark = match &verdict {

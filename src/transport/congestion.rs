@@ -7,9 +7,19 @@
 //! quinn's BBR was measured, too: as much bulk, but small requests wait three times longer, and its shortest round trip is for the
 //! link's whole life, so a path that becomes longer would throttle the link for ever. Here it costs the patience, nothing else.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
+use quinn::{
+    Connection,
+    congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig},
+};
 use quinn_proto::RttEstimator;
 
 use crate::defaults;
@@ -25,13 +35,29 @@ pub(super) struct PatientConfig {
 
 impl ControllerFactory for PatientConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(Patient { cubic: self.cubic.clone().build(now, current_mtu), losses: Losses::default() })
+        Box::new(Patient {
+            cubic: self.cubic.clone().build(now, current_mtu),
+            losses: Losses::default(),
+            closing: Arc::default(),
+        })
     }
 }
 
 struct Patient {
     cubic: Box<dyn Controller>,
     losses: Losses,
+    /// The connection closes; of all copies.
+    closing: Arc<AtomicBool>,
+}
+
+/// To be called before `connection` is closed: lets the close leave while the window is full, as that of a path is that carries nothing back.
+///
+/// Until its release after 0.11.19 quinn lets the close wait for room, which never comes: what acknowledges is not heard any more
+/// (quinn issue 2785). Nothing but the close is sent by then.
+pub(super) fn make_room_for_close(connection: &Connection) {
+    if let Ok(patient) = connection.congestion_state().into_any().downcast::<Patient>() {
+        patient.closing.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Controller for Patient {
@@ -59,7 +85,7 @@ impl Controller for Patient {
     }
 
     fn window(&self) -> u64 {
-        self.cubic.window()
+        if self.closing.load(Ordering::Relaxed) { u64::MAX } else { self.cubic.window() }
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -67,7 +93,7 @@ impl Controller for Patient {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { cubic: self.cubic.clone_box(), losses: self.losses })
+        Box::new(Self { cubic: self.cubic.clone_box(), losses: self.losses, closing: self.closing.clone() })
     }
 
     fn initial_window(&self) -> u64 {

@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::time::{Instant, timeout};
 
 use super::{
+    congestion::make_room_for_close,
     receive::RecvHalf,
     stream::{RecvError, SendHalf},
 };
@@ -211,6 +212,7 @@ impl Link {
     /// Closes the link at once; streams on it are lost.
     pub fn close(&self, code: CloseCode) {
         let number = VarInt::from_u64(code.code()).unwrap_or(VarInt::MAX);
+        make_room_for_close(&self.connection);
         self.connection.close(number, code.as_str().as_bytes());
     }
 

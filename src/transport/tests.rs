@@ -1,9 +1,16 @@
 //! A real pair of ends on loopback: what becomes of streams and links when they end, and when they do not.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::{net::UdpSocket, task::JoinSet, time::timeout};
 
 use super::*;
 use crate::{
@@ -156,6 +163,47 @@ async fn a_closed_link_says_why_and_ends_its_streams() {
     assert!(matches!(soon(recv.frame()).await, Err(RecvError::Lost(lost)) if lost == end));
     assert!(matches!(pair.hub.open(Kind::Control(Control {})).await, Err(OpenError::Lost(_))));
     assert_eq!(pair.agent.end(), Some(LinkEnd::Here));
+}
+
+/// Carries datagrams between a dialer and `hub`; those back to the dialer only while `back` says so.
+async fn one_way_street(hub: SocketAddr, back: Arc<AtomicBool>, tasks: &mut JoinSet<()>) -> SocketAddr {
+    let [near, far] = [UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap()];
+    far.connect(hub).await.unwrap();
+    let address = near.local_addr().unwrap();
+    tasks.spawn(async move {
+        let (mut out, mut home, mut dialer) = ([0; 65_535], [0; 65_535], None);
+        loop {
+            tokio::select! {
+                Ok((size, from)) = near.recv_from(&mut out) => {
+                    dialer = Some(from);
+                    let _ = far.send(&out[..size]).await;
+                }
+                Ok(size) = far.recv(&mut home) => if let Some(dialer) = dialer.filter(|_| back.load(Ordering::Relaxed)) {
+                    let _ = near.send_to(&home[..size], dialer).await;
+                },
+            }
+        }
+    });
+    address
+}
+
+/// The window of a link that carries nothing back fills up; the hub must hear of its close all the same.
+#[tokio::test]
+async fn a_close_is_heard_though_the_window_is_full() {
+    let (world, back, mut street) = (World::new(), Arc::new(AtomicBool::new(true)), JoinSet::new());
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Arc::new(world.listener()), keys()).unwrap();
+    let address = one_way_street(listener.local_address().unwrap(), back.clone(), &mut street).await;
+    let dialer = Dialer::bind(address).unwrap();
+    let accept = async { listener.accept().await.unwrap().finish().await.unwrap() };
+    let (agent, hub) = tokio::join!(dial(&world, &dialer, address), accept);
+    let pair = Pair { world, listener, dialer, hub, agent: agent.unwrap() };
+    let ((_send, _recv), (mut to_hub, _got)) = pair.exchange().await;
+    back.store(false, Ordering::Relaxed);
+    to_hub.queue(FrameKind::Head, b"200");
+    to_hub.queue_data(&vec![7; 4 << 20]);
+    assert!(timeout(Duration::from_millis(300), to_hub.flush()).await.is_err(), "nothing acknowledges: it must wait");
+    pair.agent.close(CloseCode::Silent);
+    assert_eq!(soon(pair.hub.closed()).await, LinkEnd::Peer(CloseCode::Silent));
 }
 
 #[tokio::test]

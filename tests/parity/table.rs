@@ -1,4 +1,4 @@
-//! The table of commands: shell files of rows, each headed by `#: claim (exit code) [tags]`.
+//! The table of commands: shell files of rows, each headed by `#: claim (exit code) [tag, apart]`, where only the claim must be.
 
 use anyhow::{Context, Result, ensure};
 
@@ -30,6 +30,8 @@ pub(crate) struct Row {
     pub(crate) code: i32,
     /// Where else it runs.
     pub(crate) tag: Option<Tag>,
+    /// It touches what both ways share: one way after the other, not both at once.
+    pub(crate) apart: bool,
     /// For `sh -c`, after the prelude.
     pub(crate) script: &'static str,
 }
@@ -49,19 +51,26 @@ fn sections(text: &'static str) -> impl Iterator<Item = &'static str> {
 
 fn row(section: &'static str) -> Result<Row> {
     let (head, script) = section.split_once('\n').context("no script")?;
-    let (head, tag) = match head.strip_suffix(']').and_then(|head| head.rsplit_once(" [")) {
-        None => (head, None),
-        Some((head, "all")) => (head, Some(Tag::All)),
-        Some((head, "core")) => (head, Some(Tag::Core)),
-        Some((head, "stream")) => (head, Some(Tag::Stream)),
-        Some((_, other)) => anyhow::bail!("unknown tag {other}"),
+    let (head, tags) = match head.strip_suffix(']').and_then(|head| head.rsplit_once(" [")) {
+        None => (head, ""),
+        Some((head, tags)) => (head, tags),
     };
+    let (mut tag, mut apart) = (None, false);
+    for one in tags.split(", ").filter(|one| !one.is_empty()) {
+        match one {
+            "all" => tag = Some(Tag::All),
+            "core" => tag = Some(Tag::Core),
+            "stream" => tag = Some(Tag::Stream),
+            "apart" => apart = true,
+            other => anyhow::bail!("unknown tag {other}"),
+        }
+    }
     let (name, code) = match head.strip_suffix(')').and_then(|head| head.rsplit_once(" (")) {
         None => (head, 0),
         Some((name, code)) => (name, code.parse().context("exit code")?),
     };
     ensure!(!script.trim().is_empty(), "no script");
-    Ok(Row { name, code, tag, script })
+    Ok(Row { name, code, tag, apart, script })
 }
 
 #[test]

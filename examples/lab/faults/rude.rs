@@ -14,8 +14,8 @@ use super::parts::origin::{Book, Manners, Origin};
 use super::rows::Outcome;
 use super::world::World;
 
-/// Requests at once: enough that the agent uses HTTP/2.
-const AT_ONCE: usize = 40;
+/// Requests at once: well above those that the agent sends over HTTP/1.1 (`defaults::UPSTREAM_SHORT_H1`), which knows no GOAWAY.
+const AT_ONCE: usize = 200;
 
 pub(super) fn goaway(world: &mut World) -> Result<Outcome> {
     let origin = Origin::start(Manners { goaway_after: Some(Duration::from_millis(60)), drop_one_of: None })?;

@@ -96,7 +96,7 @@ kubectl get pods --selector app=everywhere --output custom-columns=NODE:.spec.no
 kubectl delete statefulset stays
 kubectl delete daemonset everywhere
 
-#: label, taint and cordon a node [core]
+#: label, taint and cordon a node [core, apart]
 kubectl label node kwok-2 tested=yes
 kubectl taint node kwok-2 tested=yes:PreferNoSchedule
 expect 1 kubectl taint node kwok-2 tested=no:PreferNoSchedule
@@ -108,7 +108,7 @@ kubectl uncordon kwok-2
 kubectl taint node kwok-2 tested-
 kubectl label node kwok-2 tested-
 
-#: drain a node, and when a pod has no owner
+#: drain a node, and when a pod has no owner [apart]
 kubectl run lone --image none --labels "drained=$NS" --overrides '{"spec":{"nodeName":"kwok-1"}}'
 kubectl wait pod/lone --for condition=Ready --timeout 30s
 expect 1 kubectl drain kwok-1 --pod-selector "drained=$NS"

@@ -23,7 +23,7 @@ wait_for "$terminal" '44 133' | on_terminal "
   (until grep -q ready $terminal; do sleep 0.05; done; stty rows 44 cols 133 </dev/tty) &
   kubectl --namespace demo exec -it shell -- sh -c 'stty size; trap \"stty size; exit 5\" WINCH; echo ready; while :; do sleep 0.05; done'"
 
-#: attach: what is written comes back [stream]
+#: attach: what is written comes back [stream, apart]
 rm -f input && mkfifo -m 600 input
 kubectl --namespace demo attach -i shell -c shell <input >attached 2>&1 & session=$!
 exec 3>input
