@@ -222,7 +222,7 @@ kubectl delete secret hidden --dry-run=server
 kubectl delete secret/hidden role/reader --output name
 kubectl delete --filename owned.yaml --now
 
-#: a kind of our own, and its objects
+#: a kind of our own, and its objects [apart]
 crd() { printf '%s' '{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"ships.'"$NS"'.example.com"},"spec":{"group":"'"$NS"'.example.com","scope":"Namespaced","names":{"kind":"Ship","plural":"ships","singular":"ship","shortNames":["sh"]},"versions":[{"name":"v1","served":true,"storage":true,"subresources":{"status":{},"scale":{"specReplicasPath":".spec.masts","statusReplicasPath":".status.masts"}},"additionalPrinterColumns":[{"name":"Masts","type":"integer","jsonPath":".spec.masts"}],"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","required":["masts"],"properties":{"masts":{"type":"integer","minimum":1,"description":"How many masts."}}},"status":{"type":"object","properties":{"masts":{"type":"integer"}}}}}}}]}}'; }
 crd | kubectl apply --filename -
 kubectl wait "crd/ships.$NS.example.com" --for condition=Established --timeout 20s
