@@ -39,7 +39,10 @@ pub use args::Cli;
 pub use failure::{Code, Failure};
 pub use logging::LogFormat;
 
-use args::{CaCommand, CertCommand, ClusterCommand, Command, HubCommand, JoinTokenCommand, JwksCommand, TokenCommand};
+use args::{
+    CaCommand, CertCommand, ClusterCommand, Command, HubCommand, JoinTokenCommand, JwksCommand, RootCommand,
+    TokenCommand,
+};
 
 /// Runs the command line of this process. Usage errors exit 2, everything else as [`Code`] says; a failure is printed here, once.
 pub fn main() -> ExitCode {
@@ -109,6 +112,9 @@ fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
         Command::Ca(CaCommand::Rollback(args)) => ca::plain("rollback", &args, context),
         Command::Ca(CaCommand::Taint(args)) => ca::plain("taint", &args, context),
         Command::Ca(CaCommand::Revoke(args)) => ca::accepting("revoke", &args, context),
+        Command::Ca(CaCommand::Root(RootCommand::Export(args))) => ca::root::export(&args, context),
+        Command::Ca(CaCommand::Root(RootCommand::Remove(args))) => ca::root::remove(&args, context),
+        Command::Ca(CaCommand::Root(RootCommand::Import(args))) => ca::root::import(&args, context),
         Command::Ca(CaCommand::Rotate(args)) => ca::rotate(&args, context),
         Command::Kubeconfig(args) => kubeconfig::run(&args, context),
         Command::Credential(args) => credential::run(&args, context),

@@ -15,6 +15,7 @@ mod proxy;
 mod restore;
 mod restored;
 mod revocation;
+mod root_file;
 mod rotation;
 mod said;
 mod sealed;
@@ -41,8 +42,9 @@ use self::{
 };
 pub use self::{
     directory::DirectoryError,
-    pki::PkiError,
+    pki::{PkiError, RootError},
     restore::{RestoreError, RestoreReport, RestoreSettings, restore},
+    root_file::{ImportRootError, import_root},
     sealed::SealedError,
     serve::{RunError, run},
     settings::{CertificateLife, CertificateLifeError, HttpsFiles, Settings},

@@ -53,6 +53,32 @@ fn passphrase() -> (TempDir, String) {
     (dir, path)
 }
 
+/// Takes the key of the hub's root offline, into a file: how to bring it back.
+fn root_offline(data: &Path, elsewhere: &Path, key: &str) -> [String; 6] {
+    let (file, passphrase) = (elsewhere.join("root.hub"), elsewhere.join("root.key"));
+    write_private(&passphrase, "a passphrase of its own\n");
+    let [file, passphrase] = [file, passphrase].map(|path| path.to_str().unwrap().to_owned());
+    let root = ["ca", "root"];
+    let export = ["export", "--authority", "hub", "--to", &file, "--passphrase", &passphrase, "--seal-key"];
+    let exported = stdout(&roadstead(data, &[&root[..], &export, &[key, "-o", "json"]].concat()));
+    let bytes = fs::read(&file).unwrap();
+    assert!(!bytes.windows(11).any(|part| part == b"PRIVATE KEY") && exported["authority"] == "hub", "{exported}");
+    let again = roadstead(data, &[&root[..], &export, &[key]].concat());
+    assert!(again.status.code() == Some(1) && fs::read(&file).unwrap() == bytes, "an export was replaced: {again:?}");
+    let wrong = roadstead(data, &["ca", "root", "remove", &file, "--passphrase", key]);
+    assert!(wrong.status.code() == Some(4) && !is_offline(data), "{wrong:?}");
+    let removed = roadstead(data, &["ca", "root", "remove", &file, "--passphrase", &passphrase]);
+    assert!(removed.status.success() && stderr(&removed).contains("ca root import"), "{removed:?}");
+    assert!(is_offline(data));
+    ["ca", "root", "import", &file, "--passphrase", &passphrase].map(str::to_owned)
+}
+
+fn is_offline(data: &Path) -> bool {
+    let status = stdout(&roadstead(data, &["ca", "status", "-o", "json"]));
+    let hub = status["authorities"].as_array().unwrap().iter().find(|one| one["authority"] == "hub").unwrap();
+    hub["rootKeyOffline"].as_bool().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_restored_from_its_backup_has_its_clusters_tokens_and_links_and_warns_until_told() {
     let (elsewhere, key) = passphrase();
@@ -63,6 +89,7 @@ async fn a_hub_restored_from_its_backup_has_its_clusters_tokens_and_links_and_wa
     let _first = hub.spawn_agent("edge-1", &announced, &origin, "info");
     hub.connected("edge-1").await;
     let alice = hub.token("alice").await;
+    let import = root_offline(&data, elsewhere.path(), &key);
 
     let backup = elsewhere.path().join("hub.backup");
     let to = backup.to_str().unwrap();
@@ -106,6 +133,10 @@ async fn a_hub_restored_from_its_backup_has_its_clusters_tokens_and_links_and_wa
         .output()
         .unwrap();
     assert!(asked.status.success(), "a token of the backup does not work: {}", stderr(&asked));
+
+    assert!(is_offline(&new));
+    let import: Vec<_> = import.iter().map(String::as_str).collect();
+    assert!(roadstead(&new, &import).status.success() && !is_offline(&new));
 
     let status = roadstead(&new, &["status"]);
     assert!(stderr(&status).contains("valid again") && stderr(&status).contains("restore-acknowledge"));

@@ -14,7 +14,10 @@ mod join;
 mod jwks;
 mod revocation;
 
-pub(super) use ca::{AcceptArgs, CaActivateArgs, CaCommand, CaRotateArgs};
+pub(super) use ca::{
+    AcceptArgs, AuthorityArg, CaActivateArgs, CaCommand, CaRotateArgs, RootCommand, RootExportArgs, RootImportArgs,
+    RootKeyArgs,
+};
 pub(super) use doctor::{DoctorAgentArgs, DoctorArgs, DoctorSide};
 pub(super) use hub::{BackupArgs, HubCall, HubCommand, RestoreArgs};
 pub(super) use join::{

@@ -1,5 +1,6 @@
 //! `roadstead ca …`: shows the authorities and takes the steps of a rotation. What a step needs is the hub's to say.
 
+pub(super) mod root;
 mod rotate;
 
 use time::OffsetDateTime;
@@ -15,6 +16,8 @@ use super::units::{rough, timestamp};
 use crate::hub::api_types::{CaAuthority, CaLaggard, CaStatus, CaStep};
 
 const PATH: &str = "/api/v1/ca";
+/// How long before an offline root's key is needed `ca status` says so.
+const ROOT_WARNING: time::Duration = time::Duration::days(14);
 
 pub(super) fn status(args: &PlainArgs, context: &mut Context<'_>) -> Result<(), Failure> {
     let settings = client_config::settings(&args.client, context)?;
@@ -119,11 +122,18 @@ fn show(status: &CaStatus, format: Format, context: &mut Context<'_>) -> Result<
             used.to_owned(),
             ends(a.root_not_after),
             ends(a.issuing_not_after),
+            if a.root_key_offline { "offline" } else { "here" }.to_owned(),
             a.pin.clone(),
         ]
     };
     let rows: Vec<_> = status.authorities.iter().map(row).collect();
-    output::table(context, ["AUTHORITY", "GENERATION", "STATE", "ROOT ENDS", "ISSUING ENDS", "PIN"], &rows)?;
+    let head = ["AUTHORITY", "GENERATION", "STATE", "ROOT ENDS", "ISSUING ENDS", "ROOT KEY", "PIN"];
+    output::table(context, head, &rows)?;
+    // A person is told in time, a script by `issuingDue`.
+    let due = |a: &&CaAuthority| a.root_key_offline && a.issuing_due.is_some_and(|due| due - ROOT_WARNING <= now);
+    for authority in status.authorities.iter().filter(due) {
+        output::hint(context, &root::needed(authority));
+    }
     if status.laggards.is_empty() {
         return Ok(());
     }

@@ -17,6 +17,13 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// Reads a file of at most [`MAX_FILE`] bytes that is no text.
+pub(super) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Like [`read`], with `None` for a file that is not there.
 pub(super) fn read_if_there(path: &Path) -> io::Result<Option<String>> {
     match read(path) {
@@ -47,6 +54,18 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     written?;
     File::open(folder)?.sync_all()
+}
+
+/// Writes a file that is not there yet, mode 0600.
+pub(super) fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // The write already failed; a left-over is the smaller worry.
+        let _ = std::fs::remove_file(path);
+    }
+    written?;
+    File::open(folder_of(path))?.sync_all()
 }
 
 /// Makes the directory of a file, private, if it is not there.
@@ -107,6 +126,15 @@ mod tests {
         write_private(&path, b"new").unwrap();
         assert_eq!((read(&path).unwrap().as_str(), is_open_to_others(&path)), ("new", false));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_not_replaced_where_that_would_lose_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root.key");
+        create_private(&path, b"first").unwrap();
+        assert_eq!(create_private(&path, b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!((read_bytes(&path).unwrap(), is_open_to_others(&path)), (b"first".to_vec(), false));
     }
 
     #[test]

@@ -80,6 +80,7 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
             admin(caller)?;
             ca::status(hub).await
         }
+        (&Method::POST, ["ca", "root", action]) => ca::root(hub, admin(caller)?, action, request).await,
         (&Method::POST, ["ca", step]) => ca::step(hub, admin(caller)?, step, read(request).await?).await,
         (
             _,

@@ -16,7 +16,10 @@ use time::OffsetDateTime;
 use zeroize::Zeroize;
 
 use crate::access::Cidr;
-pub use ca::{CA_NOT_READY, CaAuthority, CaCounts, CaDistrusted, CaLaggard, CaStatus, CaStep};
+pub use ca::{
+    CA_NOT_READY, CaAuthority, CaCounts, CaDistrusted, CaLaggard, CaStatus, CaStep, ROOT_KEY, RootExport, RootExported,
+    RootGiven,
+};
 pub use join::{JoinTokenCreate, JoinTokenList, JoinTokenView, JoinUse};
 pub use jwks::{JwksKey, JwksSet, JwksShown, JwksView, NonceGiven};
 pub use restored::RestoredView;

@@ -16,7 +16,10 @@ use tokio::sync::Semaphore;
 use self::archive::{Archive, Manifest};
 use crate::{
     defaults,
-    identity::seal::{self, KeyWrapper, SealError},
+    identity::{
+        Secret,
+        seal::{self, KeyWrapper, SealError},
+    },
     store::{Store, StoreError},
 };
 
@@ -80,6 +83,27 @@ impl Keeper {
             seal::seal(&*keys, PURPOSE, &plain).map(Bytes::from).map_err(BackupError::Seal)
         });
         made.await.unwrap_or(Err(BackupError::Seal(SealError::Damaged)))
+    }
+}
+
+/// Something was not sealed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeepError {
+    #[error("this hub has nothing to seal it with: start it with --seal-key FILE, the file of a passphrase")]
+    NoKey,
+    #[error("it was not sealed")]
+    Seal(#[source] SealError),
+}
+
+impl Keeper {
+    /// Seals `plain` with what backups are sealed with.
+    ///
+    /// # Errors
+    /// See [`KeepError`].
+    pub(super) async fn seal(&self, purpose: &'static str, plain: Secret) -> Result<Vec<u8>, KeepError> {
+        let keys = self.keys.clone().ok_or(KeepError::NoKey)?;
+        let sealed = tokio::task::spawn_blocking(move || seal::seal(&*keys, purpose, plain.expose().as_bytes())).await;
+        sealed.unwrap_or(Err(SealError::Damaged)).map_err(KeepError::Seal)
     }
 }
 

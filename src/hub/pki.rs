@@ -1,6 +1,7 @@
 //! The hub's two authorities, during a rotation in two generations, and its own certificates: kept in the store, in force in memory.
 //! What is trusted, signed with and presented changes while the hub listens, in one place ([`Pki::put_in_force`]).
 
+mod root;
 mod step;
 mod stored;
 
@@ -8,13 +9,18 @@ use std::{
     collections::HashSet,
     net::IpAddr,
     sync::{Arc, RwLock},
+    time::Duration,
 };
 
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, watch};
 
-pub(super) use self::step::StepError;
+pub use self::root::RootError;
 use self::stored::Record;
+pub(super) use self::{
+    root::{RootFate, import},
+    step::StepError,
+};
 use super::settings::PublicName;
 use crate::{
     defaults,
@@ -66,6 +72,15 @@ pub enum PkiError {
     /// The hub's roots.
     #[error("the hub's roots cannot be pinned")]
     Pins(#[from] PinSetError),
+    /// A new issuing certificate is needed, and the key that signs it is kept offline.
+    #[error(
+        "the issuing certificate of the {0:?} authority ends at {1} and its root's key is offline: bring it with `roadstead ca root import \
+         FILE`, and to a hub that does not run with --data DIR"
+    )]
+    RootNeeded(AuthorityKind, OffsetDateTime),
+    /// The store has no authorities.
+    #[error("the store has no authorities: no hub has run on it")]
+    Nothing,
 }
 
 /// Both authorities of one generation.
@@ -198,6 +213,7 @@ impl Pki {
         now: OffsetDateTime,
     ) -> Result<Self, PkiError> {
         let Record { keys, restart_secret, .. } = Record::current(&*store, now).await?;
+        keys.warn_of_roots(now);
         let verifier = AgentSlot::new(keys.verifiers()?);
         let (link, https) = leaves(keys.hub(), public, now)?;
         let (keys, changing, changed) = (RwLock::new(Arc::new(keys)), Mutex::new(()), watch::Sender::new(()));
@@ -238,6 +254,7 @@ impl Pki {
     pub(super) async fn renew(&self, now: OffsetDateTime) -> Result<(), PkiError> {
         let _changing = self.changing.lock().await;
         let record = Record::current(&*self.store, now).await?;
+        record.keys.warn_of_roots(now);
         let ready = self.ready(record.keys, now)?;
         self.put_in_force(ready);
         Ok(())
@@ -275,13 +292,16 @@ fn leaves(
     public: &PublicName,
     now: OffsetDateTime,
 ) -> Result<(Arc<CertSlot>, Arc<CertSlot>), PkiError> {
-    let ttl = defaults::HUB_LEAF;
+    // Without the root's key they last as long as they can.
+    let left = Duration::try_from(hub.issuing_ends() - now).unwrap_or(Duration::ZERO);
+    let ttl = if hub.is_root_offline() { defaults::HUB_LEAF.min(left) } else { defaults::HUB_LEAF };
+    let explained = |error| root::explained(AuthorityKind::Hub, hub, error);
     let name: HubName = "hub-0".parse().expect("a literal hub name");
     let link_key = KeyPair::generate();
-    let link = hub.issue_hub_link(&LinkRequest { key: &link_key, name: &name, now, ttl })?;
+    let link = hub.issue_hub_link(&LinkRequest { key: &link_key, name: &name, now, ttl }).map_err(explained)?;
     let https_key = KeyPair::generate();
     let (dns, ips): (&[String], &[IpAddr]) = (&public.dns, &public.ips);
-    let https = hub.issue_hub_https(&HttpsRequest { key: &https_key, dns, ips, now, ttl })?;
+    let https = hub.issue_hub_https(&HttpsRequest { key: &https_key, dns, ips, now, ttl }).map_err(explained)?;
     let link = CertSlot::new(certified_key(link.chain, &link_key)?);
     Ok((link, CertSlot::new(certified_key(https.chain, &https_key)?)))
 }

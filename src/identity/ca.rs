@@ -5,6 +5,7 @@
 //! kept, who may have a certificate, and which were issued.
 
 pub(super) mod profile;
+mod root;
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -53,7 +54,7 @@ pub enum IssueError {
     #[error("the issuing certificate ends at {0}, before the certificate asked for")]
     IssuerEnds(OffsetDateTime),
     /// An issuing certificate is needed, but the root's key is not here.
-    #[error("the root's key is not here, so the issuing certificate cannot be replaced")]
+    #[error("the root's key is kept offline, so the issuing certificate cannot be replaced")]
     RootOffline,
     /// No DNS name and no address for an HTTPS certificate.
     #[error("an HTTPS certificate needs at least one DNS name or address")]
@@ -261,13 +262,6 @@ impl Authority {
         store
     }
 
-    /// The fingerprint of the root's key: what agents pin.
-    pub fn pin(&self) -> SpkiSha256 {
-        let (_, root) =
-            X509Certificate::from_der(&self.root).expect("a root that this authority built or checked parses");
-        SpkiSha256::of(root.public_key().raw)
-    }
-
     /// When the root ends.
     pub fn root_ends(&self) -> OffsetDateTime {
         let (_, root) =
@@ -278,21 +272,6 @@ impl Authority {
     /// When the issuing certificate ends.
     pub fn issuing_ends(&self) -> OffsetDateTime {
         self.issuing_ends
-    }
-
-    /// Replaces the issuing certificate (with a new key and name) when less than [`ISSUING_RESERVE`] is left of it. True: save the
-    /// authority again. Leaves of the old one stay valid, since they carry it in their chain.
-    ///
-    /// # Errors
-    /// [`IssueError::RootOffline`] when it is due and the root's key is not here.
-    pub fn ensure_issuing(&mut self, now: OffsetDateTime) -> Result<bool, IssueError> {
-        if now + ISSUING_RESERVE < self.issuing_ends {
-            return Ok(false);
-        }
-        let root_key = self.root_key.as_ref().ok_or(IssueError::RootOffline)?;
-        let (issuing, key, ends) = new_issuing(self.kind, &self.trust_domain, (&self.root, root_key), now)?;
-        (self.issuing, self.issuing_key, self.issuing_ends) = (issuing, key, ends);
-        Ok(true)
     }
 
     /// Issues an agent's certificate (`certs/agent-leaf.md`).

@@ -1,6 +1,8 @@
 //! `roadstead ca …` as typed.
 
-use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ClientArgs, OutputArgs, PlainArgs};
 
@@ -20,6 +22,9 @@ pub(in crate::cli) enum CaCommand {
     Taint(PlainArgs),
     /// Trust certificates of the current generation no more, and cut those who hold one
     Revoke(CaActivateArgs),
+    /// Keep the private keys of the roots offline
+    #[command(subcommand)]
+    Root(RootCommand),
     /// Rotate: every step from here to the end, each as soon as it may be taken
     Rotate(CaRotateArgs),
 }
@@ -57,4 +62,66 @@ pub(in crate::cli) struct CaRotateArgs {
     pub(in crate::cli) client: ClientArgs,
     #[command(flatten)]
     pub(in crate::cli) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum RootCommand {
+    /// Write a root's private key into a file, sealed with a passphrase of its own
+    Export(RootExportArgs),
+    /// Remove from the hub the key that an exported file holds; the hub serves on, and needs it again within 58 days
+    Remove(RootKeyArgs),
+    /// Make a new issuing certificate with the key of an exported file, and keep the key at the hub again
+    Import(RootImportArgs),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(in crate::cli) enum AuthorityArg {
+    /// The CA of agents
+    Agents,
+    /// The CA of the hub
+    Hub,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RootExportArgs {
+    /// Whose root
+    #[arg(long, value_name = "AUTHORITY")]
+    pub(in crate::cli) authority: AuthorityArg,
+    /// File to write; one that is there is not replaced
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) to: PathBuf,
+    /// File of the passphrase for the new file
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) passphrase: PathBuf,
+    /// File of the hub's own passphrase, with which the key comes sealed [env: ROADSTEAD_SEAL_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) seal_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(in crate::cli) plain: PlainArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RootKeyArgs {
+    /// The exported file
+    pub(in crate::cli) file: PathBuf,
+    /// File of its passphrase
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) passphrase: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) plain: PlainArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RootImportArgs {
+    #[command(flatten)]
+    pub(in crate::cli) key: RootKeyArgs,
+    /// Only make the new issuing certificate: the key does not stay at the hub
+    #[arg(long, conflicts_with = "data")]
+    pub(in crate::cli) once: bool,
+    /// Put it into this data directory of a hub that does not run
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) data: Option<PathBuf>,
+    /// File of the hub's own passphrase, beside --data [env: ROADSTEAD_SEAL_KEY]
+    #[arg(long, value_name = "FILE", requires = "data")]
+    pub(in crate::cli) seal_key: Option<PathBuf>,
 }

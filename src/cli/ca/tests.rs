@@ -1,8 +1,16 @@
 //! The commands of the authorities against a hub that answers as told.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::super::tests::{against, roadstead};
+use crate::{
+    hub::api_types::ROOT_KEY,
+    identity::{
+        KeyPair, Secret,
+        seal::{self, PassphraseKey},
+    },
+};
 
 fn status(phase: &str) -> Value {
     let authority = |generation: &str, used: bool| {
@@ -80,4 +88,49 @@ fn rotate_stops_where_somebody_else_took_it_back() {
     let (ran, asked) = against("ca rotate", 200, status("rollback"));
     assert!(ran.code == 5 && ran.err.contains("rollback is under way"), "{}", ran.err);
     assert_eq!(asked.len(), 1);
+}
+
+/// What the hub calls its root is checked against the key that comes; nothing is sent of a file that does not open.
+#[test]
+fn an_exported_key_is_sealed_for_its_own_passphrase_read_back_and_shown_to_the_hub_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (hubs, own, file) = (path("hub.key"), path("own.key"), path("root"));
+    std::fs::write(&hubs, "passphrase of the hub\n").unwrap();
+    std::fs::write(&own, "passphrase of the file\n").unwrap();
+    let key = KeyPair::generate();
+    let (pin, pem) = (key.spki_sha256().to_string(), key.to_pem());
+    let keys = PassphraseKey::new(&Secret::new("passphrase of the hub")).unwrap();
+    let sealed = STANDARD.encode(seal::seal(&keys, ROOT_KEY, pem.expose().as_bytes()).unwrap());
+    let export = |to: &str| format!("ca root export --authority agents --to {to} --passphrase {own} --seal-key {hubs}");
+    let (ran, asked) = against(&export(&file), 200, json!({"pin": pin, "sealed": sealed}));
+    assert_eq!((ran.code, asked[0].line.as_str()), (0, "POST /api/v1/ca/root/export"), "{}", ran.err);
+    assert!(ran.err.contains(&pin) && ran.err.contains("ca root remove"), "{}", ran.err);
+    let (ran, _) = against(&export(&path("other")), 200, json!({"pin": "sha256:00", "sealed": sealed}));
+    assert!(ran.code == 1 && ran.err.contains("another key"), "{}", ran.err);
+
+    let (ran, asked) = against(&format!("ca root remove {file} --passphrase {hubs}"), 200, status("standby"));
+    assert_eq!((ran.code, asked.len()), (4, 0), "{}", ran.err);
+    for (line, action) in [("remove", "remove"), ("import", "import"), ("import --once", "use")] {
+        let (ran, asked) = against(&format!("ca root {line} {file} --passphrase {own}"), 200, status("standby"));
+        assert_eq!((ran.code, asked[0].line.clone()), (0, format!("POST /api/v1/ca/root/{action}")), "{}", ran.err);
+        assert_eq!(serde_json::from_slice::<Value>(&asked[0].body).unwrap(), json!({"key": pem.expose()}));
+        assert!(!ran.out.contains("PRIVATE") && !ran.err.contains("PRIVATE"));
+    }
+    let none = path("none");
+    let import = roadstead(&format!("ca root import {file} --passphrase {own} --data {none}"), &[]);
+    assert!(import.code == 1 && import.err.contains("no store"), "{}", import.err);
+}
+
+#[test]
+fn status_says_where_each_roots_key_is_and_warns_in_time() {
+    let mut answer = status("standby");
+    let (ran, _) = against("ca status", 200, answer.clone());
+    assert!(ran.out.contains("ROOT KEY") && !ran.err.contains("offline"), "{}{}", ran.out, ran.err);
+    answer["authorities"][0]["rootKeyOffline"] = json!(true);
+    for (due, warns) in [("2099-01-02T03:04:05Z", false), ("2026-01-02T03:04:05Z", true)] {
+        answer["authorities"][0]["issuingDue"] = json!(due);
+        let (ran, _) = against("ca status", 200, answer.clone());
+        assert_eq!((ran.out.contains("offline"), ran.err.contains("ca root import")), (true, warns), "{}", ran.err);
+    }
 }

@@ -1,8 +1,11 @@
 //! The API of the authorities: where a rotation stands, and its steps.
 
+mod root;
+
 use http::StatusCode;
 use time::OffsetDateTime;
 
+pub(super) use self::root::root;
 use super::{Answer, json};
 use crate::{
     access::Principal,
@@ -86,6 +89,7 @@ pub(super) async fn step(hub: &Hub, caller: &Principal, name: &str, wish: CaStep
         StepError::Refused(Refused::Unknown(_)) => Status::new(Reason::NotFound, error.to_string()),
         StepError::Refused(Refused::Phase { .. } | Refused::NoWayBack(_) | Refused::Stale { .. })
         | StepError::Conflict => Status::new(Reason::Conflict, error.to_string()),
+        StepError::Pki(error @ PkiError::RootNeeded(..)) => Status::new(Reason::Conflict, error.to_string()),
         StepError::Pki(error) => failed(&error),
     })?;
     status(hub).await
@@ -105,6 +109,8 @@ fn shown(keys: &Keys, kind: AuthorityKind, generation: Generation, authority: &A
         in_use: in_use == generation,
         root_not_after: authority.root_ends(),
         issuing_not_after: authority.issuing_ends(),
+        root_key_offline: authority.is_root_offline(),
+        issuing_due: Some(authority.issuing_due()),
     }
 }
 

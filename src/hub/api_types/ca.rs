@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::SecretText;
+
 /// The cause, in the details of a 409, of a step whose gate is closed: there are laggards.
 pub const CA_NOT_READY: &str = "RotationNotReady";
 
@@ -65,6 +67,41 @@ pub struct CaAuthority {
     /// When its issuing certificate ends, which the hub replaces in time.
     #[serde(with = "time::serde::rfc3339")]
     pub issuing_not_after: OffsetDateTime,
+    /// The root's key is not at the hub, which cannot replace the issuing certificate without it.
+    #[serde(default)]
+    pub root_key_offline: bool,
+    /// From when on the issuing certificate is to be replaced: an offline key should be brought by then. Absent from an older hub.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub issuing_due: Option<OffsetDateTime>,
+}
+
+/// What an exported root's key is sealed for, in the answer of the hub and in the operator's file.
+pub const ROOT_KEY: &str = "root-key";
+
+/// `POST /api/v1/ca/root/export`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RootExport {
+    /// `agents` or `hub`; of the current generation.
+    pub authority: String,
+}
+
+/// The answer to [`RootExport`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RootExported {
+    /// Of the root.
+    pub pin: String,
+    /// Its private key (PEM), sealed with the hub's own passphrase for [`ROOT_KEY`], in base64.
+    pub sealed: String,
+}
+
+/// `POST /api/v1/ca/root/{remove,import,use}`. The answer is [`CaStatus`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RootGiven {
+    /// The root's private key (PEM).
+    pub key: SecretText,
 }
 
 /// Clusters, counted.

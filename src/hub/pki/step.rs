@@ -46,6 +46,9 @@ impl Pki {
         let _changing = self.changing.lock().await;
         let mut record = Record::current(&*self.store, now).await?;
         record.keys.rotation.seen_at(seen)?;
+        if matches!(step, Step::Rollback) {
+            record.keys.can_go_back(now)?;
+        }
         let taken = record.keys.rotation.take(step, &members(&record.keys), now)?;
         let Keys { mut current, mut next, .. } = record.keys.clone();
         let severs = record.keys.rotation.tainted() || matches!(step, Step::Revoke(_));

@@ -70,8 +70,11 @@ struct StoredAuthority {
 impl Record {
     /// The record as it is to be now: made at the first start, and with new issuing certificates where they are due.
     pub(super) async fn current(store: &dyn Store, now: OffsetDateTime) -> Result<Self, PkiError> {
-        let (mut record, expect) = match store.get(KEY).await? {
-            Some(entry) => (Self::load(&entry.value, entry.revision)?, Expect::Revision(entry.revision)),
+        let (mut record, expect) = match Self::stored(store).await? {
+            Some(record) => {
+                let read = Expect::Revision(record.revision);
+                (record, read)
+            }
             None => (Self::create(now)?, Expect::Absent),
         };
         let mut due = record.keys.current.ensure_issuing(now)?;
@@ -82,6 +85,11 @@ impl Record {
             record.save(store, expect).await?;
         }
         Ok(record)
+    }
+
+    /// The record as it is, if there is one.
+    pub(super) async fn stored(store: &dyn Store) -> Result<Option<Self>, PkiError> {
+        store.get(KEY).await?.map(|entry| Self::load(&entry.value, entry.revision)).transpose()
     }
 
     /// Writes it in place of the one that was read; [`crate::store::CommitError::Conflict`] when another was written since.
@@ -145,13 +153,17 @@ impl Pair {
         Ok(Self { agents: create(AuthorityKind::Agents)?, hub: create(AuthorityKind::Hub)? })
     }
 
-    /// Whether an issuing certificate was due, and replaced.
+    /// Whether an issuing certificate was due, and replaced. One whose root's key is offline serves on to its end.
     fn ensure_issuing(&mut self, now: OffsetDateTime) -> Result<bool, IssueError> {
-        let mut due = false;
+        let mut replaced = false;
         for authority in [&mut self.agents, &mut self.hub] {
-            due |= Arc::get_mut(authority).expect("it was just loaded, nobody else has it").ensure_issuing(now)?;
+            let authority = Arc::get_mut(authority).expect("it was just loaded, nobody else has it");
+            replaced |= match authority.ensure_issuing(now) {
+                Err(IssueError::RootOffline) => false,
+                other => other?,
+            };
         }
-        Ok(due)
+        Ok(replaced)
     }
 }
 

@@ -152,6 +152,94 @@ async fn of_two_who_take_the_same_step_one_is_told_that_the_other_was_faster() {
     assert!(matches!(stale, Err(StepError::Refused(Refused::Stale { expected: 1, actual: 2 }))));
 }
 
+fn key_of(authority: &Authority) -> crate::identity::Secret {
+    authority.root_key().expect("it is here")
+}
+
+/// Days after the key left: the hub serves, issues and restarts until the issuing certificate ends, then it says what it needs.
+#[tokio::test]
+async fn a_hub_whose_roots_are_offline_serves_to_the_end_of_its_issuing_certificates_and_takes_the_keys_back() {
+    let world = World::new().await;
+    let pki = world.pki().await;
+    let keys = [key_of(&pki.agents()), key_of(&pki.hub())];
+    let day = time::Duration::days(1);
+    for key in &keys {
+        pki.change_root(key, RootFate::Remove, world.now + day).await.unwrap();
+    }
+    assert!(pki.agents().is_root_offline() && pki.hub().is_root_offline());
+    let again = pki.change_root(&keys[0], RootFate::Remove, world.now).await;
+    assert!(matches!(again, Err(RootError::Offline)), "{again:?}");
+    let stored = world.store.get(b"pki/authorities").await.unwrap().unwrap().value;
+    let stored: serde_json::Value = serde_json::from_slice(&stored).unwrap();
+    assert!(stored["agents"]["root_key"].is_null() && stored["hub"]["root_key"].is_null());
+    let ends = pki.hub().issuing_ends();
+    assert_eq!(
+        ends.date(),
+        (world.now + time::Duration::days(91)).date(),
+        "removing it makes as much time as there can be"
+    );
+    for days in [2, 60, 85, 90] {
+        let now = world.now + day * days;
+        pki.renew(now).await.unwrap();
+        let pki = world.pki_at(now).await;
+        assert_eq!(pki.hub().issuing_ends(), ends, "day {days}");
+        assert_eq!(pki.agents().pin(), pki.keys().pair(Generation::Current).unwrap().agents.pin());
+    }
+    let late = world.now + day * 92;
+    let Err(refused) = Pki::load_or_create(world.store.clone(), &world.public, late).await else {
+        panic!("it started")
+    };
+    assert!(matches!(refused, PkiError::RootNeeded(AuthorityKind::Hub, at) if at == ends), "{refused}");
+    assert!(refused.to_string().contains("ca root import"), "{refused}");
+    for key in &keys {
+        import(&*world.store, key, late).await.unwrap();
+    }
+    let pki = world.pki_at(late).await;
+    assert!(!pki.hub().is_root_offline() && pki.agents().issuing_ends() > late + day * 89);
+}
+
+#[tokio::test]
+async fn a_roots_key_is_used_once_or_kept_and_only_one_of_this_hubs_is_taken() {
+    let world = World::new().await;
+    let pki = world.pki().await;
+    let key = key_of(&pki.hub());
+    pki.change_root(&key, RootFate::Remove, world.now).await.unwrap();
+    let (first, pin) = (pki.hub().issuing_ends(), pki.hub().pin());
+    let stranger = KeyPair::generate().to_pem();
+    let refused = pki.change_root(&stranger, RootFate::Import, world.now).await;
+    assert!(matches!(refused, Err(RootError::Foreign(_))), "{refused:?}");
+    let later = world.now + time::Duration::days(20);
+    assert_eq!(pki.change_root(&key, RootFate::Use, later).await.unwrap(), pin);
+    assert!(pki.hub().is_root_offline() && pki.hub().issuing_ends() > first);
+    pki.change_root(&key, RootFate::Import, later).await.unwrap();
+    assert!(!pki.hub().is_root_offline());
+    assert_eq!((world.pki().await.hub().pin(), world.pki().await.hub().is_root_offline()), (pin, false));
+}
+
+/// New roots come with keys; the old ones are needed on the way back alone, and only when their issuing certificates are about to end.
+#[tokio::test]
+async fn a_rotation_needs_no_offline_key_but_for_a_way_back_that_comes_late() {
+    let world = World::new().await;
+    let pki = world.pki().await;
+    let key = key_of(&pki.agents());
+    pki.change_root(&key, RootFate::Remove, world.now).await.unwrap();
+    world.take(&pki, Step::Prepare).await.unwrap();
+    let rotating = pki.change_root(&key_of(&pki.hub()), RootFate::Remove, world.now).await;
+    assert!(matches!(rotating, Err(RootError::Rotating(Phase::Init))), "{rotating:?}");
+    let late = world.now + time::Duration::days(59);
+    let back = pki.step(&Step::Rollback, None, |_| Vec::new(), late).await;
+    assert!(matches!(back, Err(StepError::Pki(PkiError::RootNeeded(AuthorityKind::Agents, _)))), "{back:?}");
+    assert_eq!(pki.keys().rotation.phase(), Phase::Init, "refused before anything changed");
+    pki.change_root(&key, RootFate::Use, late).await.unwrap();
+    pki.step(&Step::Rollback, None, |_| Vec::new(), late).await.unwrap();
+    world.take(&pki, go()).await.unwrap();
+    world.take(&pki, Step::Prepare).await.unwrap();
+    for _ in 0..3 {
+        world.take(&pki, go()).await.unwrap();
+    }
+    assert!(!pki.agents().is_root_offline(), "the new root's key is here");
+}
+
 #[tokio::test]
 async fn a_record_of_an_older_hub_is_in_standby_and_one_that_contradicts_itself_is_refused() {
     let world = World::new().await;
