@@ -101,7 +101,7 @@ fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
         Command::Cluster(ClusterCommand::Revoke(args)) => lock::revoke(args, context),
         Command::Cert(CertCommand::List(args)) => cert::list(&args, context),
         Command::Cert(CertCommand::Show(args)) => cert::show(&args, context),
-        Command::Cert(CertCommand::Revoke(args)) => cert::revoke(&args, context),
+        Command::Cert(CertCommand::Revoke(args)) => cert::revoke(args, context),
         Command::Token(TokenCommand::Create(args)) => token::create(args, context),
         Command::Token(TokenCommand::List(args)) => token::list(&args, context),
         Command::Token(TokenCommand::Revoke(args)) => token::revoke(&args, context),

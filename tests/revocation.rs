@@ -224,15 +224,21 @@ async fn certificate_revoked(hub: &Hub) -> Outcome {
     expect(list["items"][0]["state"] == "current", list.to_string())?;
     let path = format!("/api/v1/certificates/{}", list["items"][0]["serial"].as_str().unwrap_or_default());
     let since = Instant::now();
-    let (status, acted) = hub.api("DELETE", &path, &Value::Null).await;
-    expect(status == 200 && acted["linksClosed"] == 1 && acted["state"] == "revoked", acted.to_string())?;
+    let (status, answer) = hub.api("POST", &format!("{path}/revoke"), &json!({"reason": "x".repeat(1_025)})).await;
+    expect(status == 422 && others.connection.close_reason().is_none(), format!("{status} {answer}"))?;
+    let acted = post(hub, &format!("{path}/revoke"), &json!({"reason": "INC-4711"})).await?;
+    expect(acted["linksClosed"] == 1 && acted["state"] == "revoked", acted.to_string())?;
     ends(&link.connection, "revoked", since).await?;
     refused(hub, &joined, "revoked").await?;
     expect(others.connection.close_reason().is_none(), "another cluster's link was cut")?;
     let view = show(hub, "one-of-two").await;
-    expect(view["state"] == "revoked", view.to_string())?;
+    let why = view["stateReason"].as_str().unwrap_or_default();
+    expect(view["state"] == "revoked" && why.starts_with("INC-4711: certificate"), view.to_string())?;
     let (status, shown) = hub.api("GET", &path, &Value::Null).await;
-    expect(status == 200 && shown["revokedBy"] == "token:admin", shown.to_string())?;
+    expect(
+        status == 200 && shown["revokedBy"] == "token:admin" && shown["revokedReason"] == "INC-4711",
+        shown.to_string(),
+    )?;
     let (status, _) = hub.api("GET", "/api/v1/certificates/00ff", &Value::Null).await;
     expect(status == 404, format!("status {status}"))
 }
@@ -246,7 +252,7 @@ async fn only_administrators(hub: &Hub) -> Outcome {
         ("POST", "/api/v1/clusters/guarded/revoke"),
         ("GET", "/api/v1/certificates"),
         ("GET", "/api/v1/certificates/00ff"),
-        ("DELETE", "/api/v1/certificates/00ff"),
+        ("POST", "/api/v1/certificates/00ff/revoke"),
     ];
     for (method, path) in asks {
         let reply = hub.post(method, path, &alice, "{}").await;

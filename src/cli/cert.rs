@@ -3,14 +3,14 @@
 use time::OffsetDateTime;
 
 use super::Context;
-use super::args::{CertListArgs, NamedArgs};
+use super::args::{BecauseArgs, CertListArgs, NamedArgs};
 use super::client::block_on;
 use super::client_config;
 use super::failure::{Code, Failure};
 use super::output::{self, Format};
 use super::units::{rough, timestamp};
 use crate::access::is_dns_label;
-use crate::hub::api_types::{CertificateActed, CertificateList, CertificateView};
+use crate::hub::api_types::{Because, CertificateActed, CertificateList, CertificateView};
 use crate::identity::Serial;
 
 pub(super) fn list(args: &CertListArgs, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -27,10 +27,11 @@ pub(super) fn list(args: &CertListArgs, context: &mut Context<'_>) -> Result<(),
     let now = OffsetDateTime::now_utc();
     let row = |c: &CertificateView| {
         let ends = if c.not_after > now { format!("in {}", rough(c.not_after - now)) } else { "ended".to_owned() };
-        [c.serial.clone(), cluster(c), c.state.as_str().to_owned(), place(c), ends]
+        let why = c.revoked_reason.clone().unwrap_or_default();
+        [c.serial.clone(), cluster(c), c.state.as_str().to_owned(), place(c), ends, why]
     };
     let rows: Vec<_> = list.items.iter().map(row).collect();
-    output::table(context, ["SERIAL", "CLUSTER", "STATE", "GENERATION", "ENDS"], &rows)
+    output::table(context, ["SERIAL", "CLUSTER", "STATE", "GENERATION", "ENDS", "REVOKED FOR"], &rows)
 }
 
 pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -41,8 +42,9 @@ pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Fa
         return output::json(context, &view);
     }
     let at = |at: Option<OffsetDateTime>| at.map_or_else(|| "-".to_owned(), timestamp);
+    let why = view.revoked_reason.as_deref().map_or(String::new(), |why| format!(": {why}"));
     let revoked = match (&view.revoked, &view.revoked_by) {
-        (Some(at), Some(by)) => format!("{} by {by}", timestamp(*at)),
+        (Some(at), Some(by)) => format!("{} by {by}{why}", timestamp(*at)),
         _ => "-".to_owned(),
     };
     let pairs = [
@@ -60,10 +62,12 @@ pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Fa
     output::pairs(context, &pairs)
 }
 
-pub(super) fn revoke(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Failure> {
+pub(super) fn revoke(args: BecauseArgs, context: &mut Context<'_>) -> Result<(), Failure> {
     let path = path(&args.name)?;
     let settings = client_config::settings(&args.plain.client, context)?;
-    let acted: CertificateActed = block_on(&settings, async |client| client.delete_for(&path).await)?;
+    let because = Because { reason: args.reason };
+    let acted: CertificateActed =
+        block_on(&settings, async |client| client.post(&format!("{path}/revoke"), &because).await)?;
     if args.plain.output.output == Format::Json {
         return output::json(context, &acted);
     }

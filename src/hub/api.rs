@@ -65,7 +65,9 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
         }
         (&Method::GET, ["certificates"]) => certificates::list(hub, admin(caller)?, request.uri().query()).await,
         (&Method::GET, ["certificates", serial]) => certificates::show(hub, admin(caller)?, serial).await,
-        (&Method::DELETE, ["certificates", serial]) => certificates::revoke(hub, admin(caller)?, serial).await,
+        (&Method::POST, ["certificates", serial, "revoke"]) => {
+            certificates::revoke(hub, admin(caller)?, serial, read(request).await?).await
+        }
         (&Method::GET, ["clusters", name, "jwks"]) => attest::show(hub, admin(caller)?, name),
         (&Method::POST, ["clusters", name, "jwks"]) => {
             attest::set(hub, admin(caller)?, name, read(request).await?).await

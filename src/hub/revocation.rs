@@ -43,8 +43,9 @@ pub(super) async fn revoke_certificate(
     hub: &Hub,
     certificate: &CertificateRecord,
     by: String,
+    reason: Option<String>,
 ) -> Result<usize, DirectoryError> {
-    hub.directory.revoke_certificate(certificate, by, OffsetDateTime::now_utc()).await?;
+    hub.directory.revoke_certificate(certificate, by, reason, OffsetDateTime::now_utc()).await?;
     let cluster = hub.directory.cluster_by_uid(&certificate.cluster);
     Ok(cluster.map_or(0, |cluster| cut_denied(hub, &cluster)))
 }

@@ -4,12 +4,12 @@ use clap::{Args, Subcommand};
 
 use super::{NamedArgs, PlainArgs};
 
-/// A cluster, and why.
+/// A cluster or certificate, and why.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct BecauseArgs {
     /// Which one
     pub(in crate::cli) name: String,
-    /// Why; told to whoever asks for the cluster from then on
+    /// Why, in one line; told to whoever asks from then on
     #[arg(long, value_name = "TEXT")]
     pub(in crate::cli) reason: Option<String>,
     #[command(flatten)]
@@ -23,7 +23,7 @@ pub(in crate::cli) enum CertCommand {
     /// Show one certificate
     Show(NamedArgs),
     /// Revoke one certificate and its key, now
-    Revoke(NamedArgs),
+    Revoke(BecauseArgs),
 }
 
 #[derive(Debug, Args)]

@@ -52,9 +52,16 @@ fn certificates_are_listed_shown_and_revoked_by_serial() {
     assert!(ran.out.contains("generation:   2.7\n"), "{}", ran.out);
     let mut answer = certificate();
     answer["linksClosed"] = json!(1);
-    let (ran, asked) = against("cert revoke 0a1b -o json", 200, answer.clone());
-    assert_eq!((ran.code, asked[0].line.as_str()), (0, "DELETE /api/v1/certificates/0a1b"));
+    let (ran, asked) = against("cert revoke 0a1b --reason INC-4711 -o json", 200, answer.clone());
+    assert_eq!((ran.code, asked[0].line.as_str()), (0, "POST /api/v1/certificates/0a1b/revoke"));
+    assert_eq!(serde_json::from_slice::<Value>(&asked[0].body).unwrap(), json!({"reason": "INC-4711"}));
     assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap(), answer);
+    let said = [("revoked", "2026-01-02T04:05:06Z"), ("revokedBy", "token:admin"), ("revokedReason", "INC-4711")];
+    said.into_iter().for_each(|(field, text)| answer[field] = json!(text));
+    let (ran, _) = against("cert show 0a1b", 200, answer.clone());
+    assert!(ran.out.contains(" by token:admin: INC-4711\n"), "{}", ran.out);
+    let (ran, _) = against("cert list", 200, json!({"items": [answer]}));
+    assert!(ran.out.ends_with("ended   INC-4711\n"), "{}", ran.out);
     assert_eq!(roadstead("cert revoke ../tokens", &[]).code, 3);
     assert_eq!(roadstead("cert list --cluster ../tokens", &[]).code, 3);
 }

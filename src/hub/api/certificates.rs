@@ -3,12 +3,12 @@
 use http::StatusCode;
 use time::OffsetDateTime;
 
-use super::{Answer, failed, json};
+use super::{Answer, failed, json, revocation::reason};
 use crate::{
     access::{Principal, is_dns_label},
     hub::{
         Hub,
-        api_types::{CertificateActed, CertificateList, CertificateState, CertificateView},
+        api_types::{Because, CertificateActed, CertificateList, CertificateState, CertificateView},
         directory::{CertificateRecord, DirectoryError},
         revocation,
     },
@@ -41,11 +41,11 @@ pub(super) async fn show(hub: &Hub, _: &Principal, serial: &str) -> Answer {
     json(StatusCode::OK, &view(hub, &record, OffsetDateTime::now_utc()))
 }
 
-pub(super) async fn revoke(hub: &Hub, caller: &Principal, serial: &str) -> Answer {
+pub(super) async fn revoke(hub: &Hub, caller: &Principal, serial: &str, because: Because) -> Answer {
     let record = recorded(hub, serial).await?;
-    let by = caller.subject.to_string();
-    let links = revocation::revoke_certificate(hub, &record, by.clone()).await.map_err(failed)?;
-    tracing::warn!(serial = %record.serial, uid = %record.cluster, by, links, "certificate revoked");
+    let (by, reason) = (caller.subject.to_string(), reason(because)?);
+    let links = revocation::revoke_certificate(hub, &record, by.clone(), reason.clone()).await.map_err(failed)?;
+    tracing::warn!(serial = %record.serial, uid = %record.cluster, reason, by, links, "certificate revoked");
     let certificate = view(hub, &record, OffsetDateTime::now_utc());
     json(StatusCode::OK, &CertificateActed { certificate, links_closed: links as u64 })
 }
@@ -70,7 +70,8 @@ fn view(hub: &Hub, record: &CertificateRecord, now: OffsetDateTime) -> Certifica
         issued: record.issued,
         not_after: record.not_after,
         revoked: revoked.as_ref().map(|revoked| revoked.at),
-        revoked_by: revoked.map(|revoked| revoked.by.clone()),
+        revoked_by: revoked.as_ref().map(|revoked| revoked.by.clone()),
+        revoked_reason: revoked.and_then(|revoked| revoked.reason.clone()),
     }
 }
 

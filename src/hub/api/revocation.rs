@@ -47,7 +47,7 @@ fn known(hub: &Hub, name: &str) -> Result<Arc<Cluster>, Status> {
 }
 
 /// A reason is shown to whoever asks for the cluster, in a header among others: one line, not long.
-fn reason(because: Because) -> Result<Option<String>, Status> {
+pub(super) fn reason(because: Because) -> Result<Option<String>, Status> {
     let Some(reason) = because.reason else { return Ok(None) };
     let reason = reason.trim();
     if reason.is_empty() || shown(reason, MESSAGE) != reason {

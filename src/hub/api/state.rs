@@ -57,7 +57,9 @@ fn revoked(hub: &Hub, cluster: &Cluster) -> Option<Stands> {
         return Some(stands(format!("{why}every certificate so far was revoked by {by}"), revoked.at));
     }
     let certificate = hub.directory.revoked_certificate(record.standing.current()?.serial)?;
-    Some(stands(format!("certificate {} was revoked by {}", certificate.serial, certificate.by), certificate.at))
+    let why = certificate.reason.as_deref().map_or(String::new(), |why| format!("{why}: "));
+    let text = format!("{why}certificate {} was revoked by {}", certificate.serial, certificate.by);
+    Some(stands(text, certificate.at))
 }
 
 fn ended(hub: &Hub, cluster: &Cluster, now: OffsetDateTime) -> Option<Stands> {

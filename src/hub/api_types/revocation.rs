@@ -8,7 +8,7 @@ use super::ClusterView;
 /// The cause in the `Status` that refuses an enrolment, or a request, of a locked cluster.
 pub const CLUSTER_LOCKED: &str = "ClusterLocked";
 
-/// `POST /api/v1/clusters/<name>/lock` and `…/revoke`.
+/// `POST /api/v1/clusters/<name>/lock` and `…/revoke`, and `POST /api/v1/certificates/<serial>/revoke`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Because {
@@ -97,6 +97,9 @@ pub struct CertificateView {
     /// By whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_by: Option<String>,
+    /// Why, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_reason: Option<String>,
 }
 
 /// `GET /api/v1/certificates`: all that are recorded, the oldest first.
@@ -106,7 +109,7 @@ pub struct CertificateList {
     pub items: Vec<CertificateView>,
 }
 
-/// The answer to `DELETE /api/v1/certificates/<serial>`: the certificate as it is now.
+/// The answer to `POST /api/v1/certificates/<serial>/revoke`: the certificate as it is now.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateActed {

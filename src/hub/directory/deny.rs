@@ -66,10 +66,11 @@ impl Directory {
         &self,
         certificate: &CertificateRecord,
         by: String,
+        reason: Option<String>,
         now: OffsetDateTime,
     ) -> Result<(), DirectoryError> {
         let CertificateRecord { serial, spki, cluster, not_after, .. } = certificate.clone();
-        let revoked = RevokedCertificate { serial, spki, cluster, by, at: now, not_after };
+        let revoked = RevokedCertificate { serial, spki, cluster, by, reason, at: now, not_after };
         self.commit(put(format!("{REVOKED}{serial}"), &revoked, Expect::Any)).await?;
         self.write().ledger.revoke(revoked);
         Ok(())

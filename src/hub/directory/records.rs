@@ -199,6 +199,9 @@ pub(crate) struct RevokedCertificate {
     pub cluster: ClusterUid,
     /// By whom it was revoked.
     pub by: String,
+    /// Why, if that was said.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// When.
     #[serde(with = "rfc3339")]
     pub at: OffsetDateTime,

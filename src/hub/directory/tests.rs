@@ -102,7 +102,10 @@ async fn locks_and_revocations_survive_a_restart_and_a_lock_can_be_taken_back() 
     hub.directory.lock(&locked.uid, LockedBy::Admin("me".to_owned()), "why".to_owned(), hub.now).await.unwrap();
     hub.directory.revoke_certificates(&revoked.uid, "me".to_owned(), None, hub.now).await.unwrap();
     let certificate = hub.directory.certificate(peers[2].serial()).await.unwrap();
-    hub.directory.revoke_certificate(&certificate, "me".to_owned(), hub.now).await.unwrap();
+    hub.directory
+        .revoke_certificate(&certificate, "me".to_owned(), Some("INC-4711".to_owned()), hub.now)
+        .await
+        .unwrap();
     let hub = hub.restart().await;
     assert!(matches!(hub.link(&peers[0]).await, Err(Denied::Locked(lock)) if lock.reason == "why"));
     assert!(matches!(hub.link(&peers[1]).await, Err(Denied::ClusterRevoked(None))));
@@ -197,7 +200,10 @@ async fn a_revoked_certificate_is_remembered_for_longer_than_it_would_have_lived
     let cluster = hub.cluster("a").await;
     let peer = hub.enrol(&cluster).await;
     let certificate = hub.directory.certificate(peer.serial()).await.unwrap();
-    hub.directory.revoke_certificate(&certificate, "me".to_owned(), hub.now).await.unwrap();
+    hub.directory
+        .revoke_certificate(&certificate, "me".to_owned(), Some("INC-4711".to_owned()), hub.now)
+        .await
+        .unwrap();
     hub.now = certificate.not_after;
     hub.directory.forget_ended(hub.now).await.unwrap();
     assert!(hub.directory.revoked_certificate(peer.serial()).is_some());
