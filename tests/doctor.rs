@@ -106,6 +106,7 @@ async fn a_person_learns_what_is_between_them_and_the_hub() {
     let said = doctor(&["--client-config", &config]).await;
     said.check(&[]);
     assert_eq!(said.found("clusters"), "1 joined, all connected");
+    assert_eq!(said.found("cluster clocks"), "1 known, none is off by more than a minute");
     agent.end().await;
     gone(&hub).await;
     let said = doctor(&["--client-config", &config]).await;

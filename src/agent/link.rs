@@ -92,6 +92,7 @@ impl Live {
             instance: instance.to_owned(),
             kubernetes_version: cluster.version.clone(),
             service_account_keys: cluster.keys.clone(),
+            agent_time_ms: i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0),
         };
         timeout(defaults::HELLO, Self::hello(link, hello)).await.unwrap_or(Err(HelloError::Late))
     }
@@ -127,6 +128,11 @@ impl Live {
 
     fn agreed(&self, word: &str) -> bool {
         self.welcome.capabilities.iter().any(|capability| capability == word)
+    }
+
+    /// How far the clock here is ahead of the hub's, as of the welcome.
+    pub(super) fn ahead(&self) -> time::Duration {
+        self.ahead
     }
 
     /// The time by the hub's clock, by which certificates begin and end.

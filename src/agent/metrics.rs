@@ -28,18 +28,22 @@ pub(super) struct Metrics {
     /// 1 while there is a link.
     pub(super) connected: Gauge,
     expiry: Gauge,
+    clock: Gauge,
     renewals: Family<OutcomeLabels, Counter>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("roadstead_agent");
-        let (connected, expiry, renewals) = (Gauge::default(), Gauge::default(), Family::default());
+        let (connected, expiry, clock) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let renewals = Family::default();
         registry.register("connected", "1 while there is a link to the hub", connected.clone());
         let ends = "Unix time at which the agent's certificate ends";
         registry.register_with_unit("certificate_expiry", ends, Unit::Seconds, expiry.clone());
+        let ahead = "How far the clock here is ahead of the hub's, as of the last link";
+        registry.register_with_unit("clock_ahead", ahead, Unit::Seconds, clock.clone());
         registry.register("renewals", "Renewed certificates that the hub gave", Family::clone(&renewals));
-        Self { registry, connected, expiry, renewals }
+        Self { registry, connected, expiry, clock, renewals }
     }
 }
 
@@ -47,6 +51,11 @@ impl Metrics {
     /// The agent has a certificate that ends then.
     pub(super) fn certificate(&self, ends: OffsetDateTime) {
         self.expiry.set(ends.unix_timestamp());
+    }
+
+    /// The clock here is so far ahead of the hub's.
+    pub(super) fn clock(&self, ahead: time::Duration) {
+        self.clock.set(ahead.whole_seconds());
     }
 
     /// Counts a renewed certificate.
@@ -71,8 +80,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_the_certificate_and_renewals_by_their_outcome_are_shown() {
+    fn the_end_of_the_certificate_the_clock_and_renewals_by_their_outcome_are_shown() {
         let metrics = Metrics::default();
+        metrics.clock(time::Duration::milliseconds(-600_400));
         metrics.certificate(time::macros::datetime!(2026-11-25 12:00 UTC));
         metrics.renewal(Renewal::Done);
         metrics.renewal(Renewal::Failed);
@@ -80,6 +90,7 @@ mod tests {
         let text = metrics.render();
         for line in [
             "roadstead_agent_certificate_expiry_seconds 1795608000",
+            "roadstead_agent_clock_ahead_seconds -600\n",
             "roadstead_agent_renewals_total{outcome=\"done\"} 1",
             "roadstead_agent_renewals_total{outcome=\"failed\"} 2",
         ] {

@@ -159,6 +159,7 @@ pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Fa
         ("created", timestamp(view.created)),
         ("certificate until", at(view.certificate_expires)),
         ("proof", proof(&view)),
+        ("clock", view.clock_ahead_seconds.map_or_else(|| "-".to_owned(), clock)),
         ("agent", or_none(&view.agent_version)),
         ("kubernetes", or_none(&view.kubernetes_version)),
     ];
@@ -200,6 +201,15 @@ fn link(cluster: &ClusterView, now: OffsetDateTime) -> String {
         (true, _) => "connected".to_owned(),
         (false, Some(at)) => format!("away since {}", rough(now - at)),
         (false, None) => "never connected".to_owned(),
+    }
+}
+
+/// How the clock of a cluster's agent stands to the hub's.
+pub(super) fn clock(ahead: i64) -> String {
+    match ahead {
+        -1..=1 => "as the hub's".to_owned(),
+        2.. => format!("{ahead} s ahead of the hub's"),
+        _ => format!("{} s behind the hub's", ahead.unsigned_abs()),
     }
 }
 

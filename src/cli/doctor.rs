@@ -9,12 +9,14 @@ use super::agent::settings as agent_settings;
 use super::args::{DoctorAgentArgs, DoctorArgs, DoctorSide, PlainArgs};
 use super::client::block_on;
 use super::client_config;
+use super::cluster::clock;
 use super::defaults::{AGENT_GROUPS, TOKEN_ENDS_SOON};
 use super::failure::{Code, Failure};
 use super::output::{self, Format, shown};
 use super::units::{rough, timestamp};
 use crate::access::{DEFAULT_USER, SUBJECT_EXTRA};
 use crate::agent::doctor::{Caller, Finding, Needed, Verdict, examine, examine_hub};
+use crate::defaults::CLOCK_SKEW;
 use crate::hub::api_types::{ClusterList, ClusterState, ClusterView, WhoAmI};
 use crate::identity::HubTrust;
 
@@ -43,10 +45,10 @@ fn person(args: &PlainArgs, context: &mut Context<'_>) -> Result<(), Failure> {
             Ok(caller) => judge_token(&caller, now),
             Err(failure) => Finding::failed("token", failure.to_string(), "use a token that is valid"),
         });
-        findings.push(match client.get::<ClusterList>("/api/v1/clusters").await {
-            Ok(list) => judge_clusters(&list.items, now),
-            Err(failure) => Finding::skipped("clusters", failure.to_string()),
-        });
+        match client.get::<ClusterList>("/api/v1/clusters").await {
+            Ok(list) => findings.extend([judge_clusters(&list.items, now), judge_clocks(&list.items)]),
+            Err(failure) => findings.push(Finding::skipped("clusters", failure.to_string())),
+        }
         Ok(findings)
     })?;
     print(&findings, args.output.output, context)
@@ -106,6 +108,24 @@ fn judge_clusters(clusters: &[ClusterView], now: OffsetDateTime) -> Finding {
         remedy.push("`roadstead cluster show NAME` says why, and what is next".to_owned());
     }
     Finding::failed("clusters", found.join("; "), remedy.join("; "))
+}
+
+/// Clocks of agents, as the hub saw them when their links came up.
+fn judge_clocks(clusters: &[ClusterView]) -> Finding {
+    let known = || clusters.iter().filter_map(|c| c.clock_ahead_seconds.map(|ahead| (c.name.as_str(), ahead)));
+    let off = known().filter(|(_, ahead)| ahead.unsigned_abs() > CLOCK_SKEW.as_secs());
+    let off: Vec<_> = off.map(|(name, ahead)| format!("{name} is {}", clock(ahead))).collect();
+    if off.is_empty() {
+        return match known().count() {
+            0 if clusters.iter().all(|cluster| !cluster.connected) => {
+                Finding::ok("cluster clocks", "no agent is connected")
+            }
+            0 => Finding::skipped("cluster clocks", "the agents are too old to say their time"),
+            count => Finding::ok("cluster clocks", format!("{count} known, none is off by more than a minute")),
+        };
+    }
+    let names: Vec<_> = off.iter().map(String::as_str).collect();
+    Finding::failed("cluster clocks", some(&names), "set the clock of those machines by NTP")
 }
 
 /// The first few of many names.
@@ -177,6 +197,23 @@ mod tests {
         assert_eq!(judge_clusters(&[locked], NOW).found, "locked or revoked: d");
         let many: Vec<_> = (10..30).map(|i| cluster(&format!("c{i}"), false, later)).collect();
         assert!(judge_clusters(&many, NOW).found.ends_with("c19 and 10 more"));
+    }
+
+    /// T097.
+    #[test]
+    fn clusters_whose_clock_is_off_are_named() {
+        let with = |name: &str, ahead: Option<i64>| {
+            let mut view = cluster(name, true, None);
+            view.clock_ahead_seconds = ahead;
+            view
+        };
+        let fine = judge_clocks(&[with("a", Some(60)), with("b", Some(-60)), with("old", None)]);
+        assert_eq!((fine.verdict, fine.found.starts_with("2 known")), (Verdict::Ok, true));
+        assert_eq!(judge_clocks(&[with("old", None)]).verdict, Verdict::Skipped);
+        assert_eq!(judge_clocks(&[cluster("away", false, None)]).verdict, Verdict::Ok);
+        let bad = judge_clocks(&[with("a", Some(601)), with("b", Some(-600)), with("c", Some(0))]);
+        assert_eq!((bad.verdict, bad.remedy.is_some()), (Verdict::Failed, true));
+        assert_eq!(bad.found, "a is 601 s ahead of the hub's, b is 600 s behind the hub's");
     }
 
     #[test]

@@ -38,6 +38,13 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener) {
     }
 }
 
+/// How far the clock of each cluster's agent is ahead, where that is known.
+fn clocks(hub: &Hub) -> Vec<(Arc<str>, i64)> {
+    let clusters = hub.directory.clusters().into_iter();
+    let ahead = |uid: &_| hub.links.of(uid).ok().and_then(|link| link.agent.clock_ahead);
+    clusters.filter_map(|c| ahead(&c.uid).map(|ahead| (c.name.clone(), ahead.whole_seconds()))).collect()
+}
+
 async fn answer(hub: &Hub, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
@@ -49,6 +56,7 @@ async fn answer(hub: &Hub, request: &Request<Incoming>) -> Response<Full<Bytes>>
             hub.metrics.links.set(i64::try_from(hub.links.all().len()).unwrap_or(i64::MAX));
             hub.metrics.expiries(expiry::expiries(hub));
             rotation::measure(hub);
+            hub.metrics.clocks(clocks(hub));
             let mut response = text(StatusCode::OK, hub.metrics.render(hub.directory.clusters().len()));
             let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(openmetrics));

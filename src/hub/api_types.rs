@@ -161,6 +161,10 @@ pub struct ClusterView {
     /// How many keys its agent shows that are not trusted yet: see `cluster jwks show`.
     #[serde(default)]
     pub pending_keys: usize,
+    /// How far its agent's clock was ahead of the hub's when its link came up, in seconds; absent when there is no link, or an agent that
+    /// does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_seconds: Option<i64>,
     /// Version of its agent, as the agent says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_version: Option<String>,

@@ -1,5 +1,6 @@
 //! Which cluster is reachable, and by which link. Knows nothing of HTTP.
 
+mod agent_info;
 mod arrivals;
 mod moorings;
 mod outbox;
@@ -16,6 +17,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::agent_info::AgentInfo;
 use self::arrivals::Arrivals;
 pub(crate) use self::moorings::Moorings;
 pub(super) use self::outbox::Outbox;
@@ -54,17 +56,6 @@ pub(super) struct ClusterLink {
     cut: OnceLock<String>,
     /// Its agent should dial anew: another process has the successor of its certificate.
     pub outdated: CancellationToken,
-}
-
-/// What an agent says of itself. Hostile input: shown, never trusted.
-#[derive(Clone, Debug, Default)]
-pub(super) struct AgentInfo {
-    /// Version of its binary.
-    pub version: String,
-    /// Of its process.
-    pub instance: String,
-    /// `gitVersion` of its API server.
-    pub kubernetes_version: String,
 }
 
 /// Why there is no link, as far as the hub knows.

@@ -39,6 +39,11 @@ struct CertificateLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ClusterLabels {
+    cluster: Arc<str>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct OutcomeLabels {
     outcome: &'static str,
 }
@@ -114,6 +119,7 @@ pub(super) struct Metrics {
     enrolments: Family<OutcomeLabels, Counter>,
     renewals: Family<OutcomeLabels, Counter>,
     certificates: Family<CertificateLabels, Gauge>,
+    clocks: Family<ClusterLabels, Gauge>,
     /// 1 while the operator's certificate for HTTPS cannot be used.
     pub https_fault: Gauge,
     links_refused: Counter,
@@ -146,6 +152,7 @@ impl Metrics {
             enrolments: Family::default(),
             renewals: Family::default(),
             certificates: Family::default(),
+            clocks: Family::default(),
             https_fault: Gauge::default(),
             links_refused: Counter::default(),
             links_cut: Counter::default(),
@@ -171,6 +178,8 @@ impl Metrics {
         r.register("renewals", "Requests of agents for their next certificate", self.renewals.clone());
         let ends = "Unix time at which each of the hub's certificates ends";
         r.register_with_unit("certificate_expiry", ends, Unit::Seconds, self.certificates.clone());
+        let ahead = "How far the clock of each cluster's agent was ahead of the hub's when its link came up";
+        r.register_with_unit("cluster_clock_ahead", ahead, Unit::Seconds, self.clocks.clone());
         let fault = "1 while the files of --https-cert and --https-key cannot be used";
         r.register("https_certificate_fault", fault, self.https_fault.clone());
         r.register("links_refused", "Agents that were not admitted", self.links_refused.clone());
@@ -220,6 +229,14 @@ impl Metrics {
     pub(super) fn expiries(&self, ends: impl IntoIterator<Item = (&'static str, i64)>) {
         for (certificate, end) in ends {
             self.certificates.get_or_create(&CertificateLabels { certificate }).set(end);
+        }
+    }
+
+    /// Records how far clocks of agents are ahead, in seconds; these are all that are known.
+    pub(super) fn clocks(&self, ahead: impl IntoIterator<Item = (Arc<str>, i64)>) {
+        self.clocks.clear();
+        for (cluster, seconds) in ahead {
+            self.clocks.get_or_create(&ClusterLabels { cluster }).set(seconds);
         }
     }
 

@@ -17,7 +17,6 @@ use super::{
     metrics::Alert,
     revocation,
     rotation::{self, Made, Telling},
-    said::{NAME, shown},
 };
 use crate::{
     defaults,
@@ -107,11 +106,7 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         Ok(Err(error)) => return refuse(CloseCode::Protocol, error),
         Err(_) => return refuse(CloseCode::Protocol, SessionError::NoHello),
     };
-    let agent = AgentInfo {
-        version: shown(&hello.agent_version, NAME),
-        instance: shown(&hello.instance, NAME),
-        kubernetes_version: shown(&hello.kubernetes_version, NAME),
-    };
+    let agent = AgentInfo::of(&hello, OffsetDateTime::now_utc());
     let agreed = CAPABILITIES.into_iter().filter(|can| hello.capabilities.iter().any(|c| c == can));
     let capabilities: Vec<_> = agreed.map(str::to_owned).collect();
     let [renews, paced, counts, rotates] = CAPABILITIES.map(|can| capabilities.iter().any(|c| c == can));
@@ -206,6 +201,14 @@ async fn hello(link: &Link) -> Result<(SendHalf, RecvHalf, Hello), SessionError>
 async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Cluster) {
     let address = link.link.remote_address();
     tracing::info!(cluster = &*cluster.name, %address, agent = link.agent.version, instance = link.agent.instance, "agent connected");
+    if let Some(ahead) = link.agent.clock_ahead.filter(|_| link.agent.clock_is_off()) {
+        let ahead_s = ahead.whole_seconds();
+        tracing::warn!(
+            cluster = &*cluster.name,
+            ahead_s,
+            "the clock of the cluster's agent differs from the hub's; set it by NTP"
+        );
+    }
     Box::pin(remember(hub, cluster)).await;
     if !control.keys.is_empty() {
         // A live agent may show new keys beside those that are pinned; it cannot be the first to say which are.

@@ -144,6 +144,9 @@ pub struct Hello {
     /// The keys by which the API server signs ServiceAccount tokens, as it shows them at `/openid/v1/jwks`; empty when it does not.
     #[prost(bytes = "bytes", tag = "10")]
     pub service_account_keys: ::prost::bytes::Bytes,
+    /// Unix time of the agent in milliseconds, so that the hub can tell that its clock is off; 0 when it does not say.
+    #[prost(int64, tag = "11")]
+    pub agent_time_ms: i64,
 }
 /// Hub to agent, the answer to Hello.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

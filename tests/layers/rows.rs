@@ -228,8 +228,11 @@ const ROWS: &[(&str, &str, State)] = &[
             &[
                 Test("src/agent/link.rs", "the_clock_here_is_compared_with_the_hubs"),
                 Test("src/agent/doctor/hub.rs", "clocks_may_differ_by_a_minute"),
+                Id(COPIES),
+                Test("src/hub/links/agent_info.rs", "an_agents_clock_is_compared_with_the_hubs"),
+                Test("src/cli/doctor.rs", "clusters_whose_clock_is_off_are_named"),
             ],
-            "the hub does not show it of its clusters; an agent that is a year off is told by its log and `doctor`, and does not join",
+            "clocks are read when a link comes up: a jump is seen at the next; an agent that is a year off does not join, and says why",
         ),
     ),
     (

@@ -13,6 +13,7 @@ use roadstead::{
 };
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -62,6 +63,7 @@ async fn a_copy_of_an_agents_key_locks_its_cluster_and_an_honest_agent_never_doe
     let mut hub = Hub::start("info").await;
     let rows = Rows::default();
     rows.run("T092", "lost replies, an old link beside a new one, a late message: no lock", honest(&hub)).await;
+    rows.run("T097", "a clock that is ten minutes behind: it renews, and the hub shows it", wrong_clock(&hub)).await;
     rows.run("T095", "a renewal that names another generation is refused, without a lock", generation(&hub)).await;
     let (mut dials, mut renews) =
         (Pair::renewed(&hub, "dials").await.unwrap(), Pair::renewed(&hub, "renews").await.unwrap());
@@ -72,6 +74,18 @@ async fn a_copy_of_an_agents_key_locks_its_cluster_and_an_honest_agent_never_doe
     assert!((alerts - 2.0).abs() < f64::EPSILON, "{alerts} alerts");
     hub.check_unharmed();
     rows.end().await;
+}
+
+async fn wrong_clock(hub: &Hub) -> Outcome {
+    let slow = join(hub, "slow").await;
+    let agent_time_ms = i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap() - 600_000;
+    let hello = Hello { capabilities: vec![RENEW.to_owned()], agent_time_ms, ..hello("1.0.0") };
+    let mut link = moor(dial(hub.door.address, slow.tls(ALPN_LINK)).await?, hello).await?;
+    slow.renew(&mut link, 0).await?;
+    let shown = show(hub, "slow").await["clockAheadSeconds"].as_i64();
+    expect(shown.is_some_and(|ahead| (-605..=-600).contains(&ahead)), format!("{shown:?}"))?;
+    let metric = hub.metric("roadstead_cluster_clock_ahead_seconds{cluster=\"slow\"}").await;
+    expect((-605.0..=-600.0).contains(&metric), metric.to_string())
 }
 
 async fn honest(hub: &Hub) -> Outcome {

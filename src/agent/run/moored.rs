@@ -53,6 +53,7 @@ impl Agent {
         let mut up = Instant::now();
         loop {
             self.health.connected(true);
+            self.health.metrics.clock(live.ahead());
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.finish(live).await,

@@ -51,6 +51,7 @@ pub(super) fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
         certificate_expires,
         pinned_keys: keys(&attest.pinned),
         pending_keys: keys(&attest.pending),
+        clock_ahead_seconds: link.as_ref().and_then(|l| l.agent.clock_ahead).map(time::Duration::whole_seconds),
         agent_version: link.as_ref().and_then(|l| said(&l.agent.version)),
         kubernetes_version: link.as_ref().and_then(|l| said(&l.agent.kubernetes_version)),
     }
