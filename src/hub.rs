@@ -43,7 +43,7 @@ use self::{
 pub use self::{
     directory::DirectoryError,
     pki::{PkiError, RootError},
-    restore::{RestoreError, RestoreReport, RestoreSettings, restore},
+    restore::{Locking, RestoreError, RestoreReport, RestoreSettings, restore},
     root_file::{ImportRootError, import_root},
     sealed::SealedError,
     serve::{RunError, run},

@@ -85,6 +85,7 @@ async fn a_hub_restored_from_its_backup_has_its_clusters_tokens_and_links_and_wa
     let (mut hub, origin) = (Hub::start_with(&["--seal-key", &key], "info").await, Origin::start().await);
     let data = hub.dir.path().join("data");
     let agents = hub.dir.path().to_owned();
+    hub.announce("held").await;
     let (announced, late) = (hub.announce("edge-1").await, hub.announce("edge-2").await);
     let _first = hub.spawn_agent("edge-1", &announced, &origin, "info");
     hub.connected("edge-1").await;
@@ -112,8 +113,9 @@ async fn a_hub_restored_from_its_backup_has_its_clusters_tokens_and_links_and_wa
 
     let new = elsewhere.path().join("data");
     let (new_dir, restore) = (new.to_str().unwrap(), ["hub", "restore", "--from", to, "--seal-key", &key]);
-    let restored = stdout(&roadstead(&data, &[&restore[..], &["--data", new_dir, "-o", "json"]].concat()));
-    assert_eq!(restored["grants"], true);
+    let restored =
+        stdout(&roadstead(&data, &[&restore[..], &["--data", new_dir, "--lock", "held", "-o", "json"]].concat()));
+    assert_eq!((&restored["grants"], &restored["locked"]), (&json!(true), &json!(["held"])));
     let again = roadstead(&data, &[&restore[..], &["--data", new_dir]].concat());
     assert!(again.status.code() == Some(5) && stderr(&again).contains("not empty"), "{}", stderr(&again));
 
@@ -123,7 +125,8 @@ async fn a_hub_restored_from_its_backup_has_its_clusters_tokens_and_links_and_wa
     assert!(hub.said().contains("restored from a backup: what was done from "), "{}", hub.said());
     let clusters = stdout(&roadstead(&new, &["cluster", "list", "-o", "json"]));
     let shown: Vec<_> = clusters["items"].as_array().unwrap().iter().map(|c| (&c["name"], &c["connected"])).collect();
-    assert_eq!(json!(shown), json!([["edge-1", true], ["edge-2", true]]));
+    assert_eq!(json!(shown), json!([["edge-1", true], ["edge-2", true], ["held", false]]));
+    assert_eq!(clusters["items"][2]["state"], "locked", "{clusters}");
     let tokens = stdout(&roadstead(&new, &["token", "list", "-o", "json"])).to_string();
     assert!(tokens.contains("\"alice\""), "{tokens}");
     let asked = Command::new(env!("CARGO_BIN_EXE_roadstead"))

@@ -13,7 +13,7 @@ use super::defaults::{BACKUP_ANSWER, MAX_BACKUP};
 use super::failure::{Code, Failure};
 use super::files;
 use super::output::{self, Format};
-use crate::hub::{self, RestoreError, RestoreSettings, api_types::RestoredView};
+use crate::hub::{self, Locking, RestoreError, RestoreSettings, api_types::RestoredView};
 
 pub(super) fn backup(args: &BackupArgs, context: &mut Context<'_>) -> Result<(), Failure> {
     let settings = client_config::settings(&args.plain.client, context)?;
@@ -39,7 +39,13 @@ pub(super) fn restore(args: RestoreArgs, context: &mut Context<'_>) -> Result<()
         let how = "a restore needs --data DIR (or ROADSTEAD_DATA) and --seal-key FILE (or ROADSTEAD_SEAL_KEY)";
         return Err(Failure::new(Code::Usage, how));
     };
-    let settings = RestoreSettings { data, from: args.from, seal_key, force: args.force };
+    let lock = match args.lock_all {
+        true => Locking::All,
+        false if args.lock.is_empty() => Locking::Known,
+        false => Locking::Named(args.lock),
+    };
+    let settings =
+        RestoreSettings { data, from: args.from, seal_key, force: args.force, lock, drop_tokens: args.drop_tokens };
     let failed = |error| Failure::because(Code::Failed, error, "cannot start the runtime");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let restored = runtime.block_on(hub::restore(&settings, OffsetDateTime::now_utc()));
@@ -47,14 +53,15 @@ pub(super) fn restore(args: RestoreArgs, context: &mut Context<'_>) -> Result<()
         let code = match error {
             RestoreError::NotEmpty(_) | RestoreError::Running(_) => Code::Conflict,
             RestoreError::WrongKey(_) => Code::Denied,
+            RestoreError::UnknownClusters(_) => Code::NotFound,
             _ => Code::Failed,
         };
         Failure::because(code, error, "nothing was restored")
     })?;
     let made = report.made.format(&Rfc3339).unwrap_or_default();
     if args.output.output == Format::Json {
-        let aside = &report.moved_aside;
-        let value = json!({"data": settings.data, "backupMade": made, "records": report.records, "grants": report.grants, "movedAside": aside});
+        let value = json!({"data": settings.data, "backupMade": made, "records": report.records, "grants": report.grants,
+            "locked": report.locked, "droppedTokens": report.dropped_tokens, "movedAside": report.moved_aside});
         return output::json(context, &value);
     }
     for path in &report.moved_aside {
@@ -63,6 +70,10 @@ pub(super) fn restore(args: RestoreArgs, context: &mut Context<'_>) -> Result<()
     let what = if report.grants { "records and the grants" } else { "records (grants were not in it)" };
     let text = format!("{} {what} of {made} are in {}", report.records, settings.data.display());
     output::hint(context, &text);
+    if !report.locked.is_empty() {
+        let text = format!("locked, until `roadstead cluster unlock NAME`: {}", report.locked.join(", "));
+        output::hint(context, &output::shown(&text));
+    }
     output::hint(
         context,
         "What was done after the backup is lost: remove and revoke again what was removed and revoked since, and make new join tokens \

@@ -23,6 +23,7 @@ use time::OffsetDateTime;
 
 pub(super) use self::{
     attest::{Attest, AttestError, Pinned, Seen},
+    deny::LOCKS,
     join::{JoinError, Joining},
     join_tokens::JoinWish,
     ledger::Denied,
@@ -37,6 +38,11 @@ use crate::{
     identity::{ClusterUid, Token, TokenId},
     store::{CommitError, Expect, Op, Revision, Store, StoreError},
 };
+
+/// Below it are clusters, by uid.
+pub(super) const CLUSTERS: &str = "clusters/";
+/// Below it are hub tokens, by id.
+pub(super) const TOKENS: &str = "tokens/";
 
 /// Reading or writing failed.
 #[derive(Debug, thiserror::Error)]
@@ -111,10 +117,10 @@ impl Directory {
     /// When the store fails or holds what this version does not understand.
     pub(super) async fn load(store: Arc<dyn Store>) -> Result<Self, DirectoryError> {
         let mut memory = Memory::default();
-        for (_, cluster) in list::<Cluster>(&*store, "clusters/").await? {
+        for (_, cluster) in list::<Cluster>(&*store, CLUSTERS).await? {
             memory.insert(Arc::new(cluster));
         }
-        for (_, token) in list::<HubToken>(&*store, "tokens/").await? {
+        for (_, token) in list::<HubToken>(&*store, TOKENS).await? {
             memory.tokens.insert(token.id.clone(), Arc::new(token));
         }
         for (key, seen) in list::<records::Seen>(&*store, "seen/").await? {

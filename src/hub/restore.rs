@@ -1,6 +1,8 @@
 //! Making a data directory from a backup, while no hub runs on it. What must not come back as it was is left out: join tokens, of which some
 //! may have been used since. Refuses to know the rest.
 
+mod held;
+
 use std::{
     fs::{self, File},
     io::{self, Read},
@@ -11,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+pub use self::held::Locking;
 use super::{
     backup::{
         GRANTS, PURPOSE,
@@ -42,6 +45,10 @@ pub struct RestoreSettings {
     pub seal_key: PathBuf,
     /// Replace what the data directory holds; it is moved aside.
     pub force: bool,
+    /// Clusters that are not served until somebody has looked at them.
+    pub lock: Locking,
+    /// Restore no hub token: some may have been revoked since.
+    pub drop_tokens: bool,
 }
 
 /// What was restored.
@@ -55,6 +62,10 @@ pub struct RestoreReport {
     pub records: usize,
     /// Whether the grants were in it.
     pub grants: bool,
+    /// Clusters that were locked by it, by name.
+    pub locked: Vec<String>,
+    /// Hub tokens that were left out.
+    pub dropped_tokens: usize,
     /// Files of before, under their new names.
     pub moved_aside: Vec<PathBuf>,
 }
@@ -84,6 +95,12 @@ pub enum RestoreError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Clusters that are to be locked.
+    #[error("the backup has no cluster named {0}: nothing would hold it")]
+    UnknownClusters(String),
+    /// A cluster that is to be locked.
+    #[error("a cluster in the backup cannot be read, so it cannot be locked")]
+    Cluster(#[source] serde_json::Error),
     /// There is something already.
     #[error("{0} is not empty: choose another directory, or move what it holds aside with --force")]
     NotEmpty(String),
@@ -108,12 +125,14 @@ pub enum RestoreError {
 /// See [`RestoreError`].
 pub async fn restore(settings: &RestoreSettings, now: OffsetDateTime) -> Result<RestoreReport, RestoreError> {
     let keys = sealed::read_key(&settings.seal_key)?;
-    let archive = read(settings, &keys)?;
+    let mut archive = read(settings, &keys)?;
+    let restore = Restore { made: archive.manifest.made, restored: now, acknowledged: None };
+    let locked = held::lock(&mut archive.entries, &settings.lock, &restore)?;
+    let dropped_tokens = if settings.drop_tokens { held::drop_tokens(&mut archive.entries) } else { 0 };
     vacant(settings).await?;
     prepare(&settings.data).map_err(|source| file(&settings.data, source))?;
     let part = settings.data.join("store.redb.part");
     remove_if_there(&part)?;
-    let restore = Restore { made: archive.manifest.made, restored: now, acknowledged: None };
     let records = write(&part, archive.entries, &restore).await?;
     let mut moved_aside = Vec::new();
     let store = settings.data.join(STORE);
@@ -128,7 +147,8 @@ pub async fn restore(settings: &RestoreSettings, now: OffsetDateTime) -> Result<
     }
     File::open(&settings.data).and_then(|dir| dir.sync_all()).map_err(|source| file(&settings.data, source))?;
     let (made, version) = (archive.manifest.made, archive.manifest.version);
-    Ok(RestoreReport { made, version, records, grants: archive.manifest.grants.is_some(), moved_aside })
+    let grants = archive.manifest.grants.is_some();
+    Ok(RestoreReport { made, version, records, grants, locked, dropped_tokens, moved_aside })
 }
 
 /// The backup, all of it checked: also that its keys open, for a hub could not start otherwise.

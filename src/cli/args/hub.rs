@@ -46,6 +46,15 @@ pub(in crate::cli) struct RestoreArgs {
     /// File of the passphrase that the hub had when the backup was made [env: ROADSTEAD_SEAL_KEY]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) seal_key: Option<PathBuf>,
+    /// Lock this cluster before a hub serves it: it was locked, revoked or removed after the backup, or may have been; repeat for more
+    #[arg(long = "lock", value_name = "NAME", conflicts_with = "lock_all")]
+    pub(in crate::cli) lock: Vec<String>,
+    /// Lock every cluster; `cluster unlock NAME` serves each again
+    #[arg(long)]
+    pub(in crate::cli) lock_all: bool,
+    /// Restore no token of a person or program: those that were revoked after the backup would work again
+    #[arg(long)]
+    pub(in crate::cli) drop_tokens: bool,
     /// Move aside what the data directory holds
     #[arg(long)]
     pub(in crate::cli) force: bool,

@@ -31,6 +31,12 @@ fn locked(hub: &Hub, cluster: &Cluster) -> Option<Stands> {
         LockedBy::Admin(by) => {
             (format!("{} (locked by {by})", lock.reason), format!("`roadstead cluster unlock {name}` serves it again"))
         }
+        LockedBy::Restore => (
+            lock.reason.clone(),
+            format!(
+                "do again what was done to it after the backup; then `roadstead cluster unlock {name}` serves it again"
+            ),
+        ),
         LockedBy::CopiedKey => (
             format!("{} (locked by the hub)", lock.reason),
             format!(

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Below it are clusters, by uid.
-pub(super) const LOCKS: &str = "deny/clusters/";
+pub(in crate::hub) const LOCKS: &str = "deny/clusters/";
 /// Below it are certificates, by serial.
 pub(super) const REVOKED: &str = "deny/certificates/";
 

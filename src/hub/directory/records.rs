@@ -186,6 +186,8 @@ pub(crate) enum LockedBy {
     Admin(String),
     /// The hub, for a spent certificate was shown.
     CopiedKey,
+    /// The operator who restored a backup.
+    Restore,
 }
 
 /// A certificate that is dead before its time, and with it its key.

@@ -8,7 +8,7 @@ use time::Duration;
 use super::*;
 use crate::hub::{
     backup::Keeper,
-    directory::{Directory, JoinWish},
+    directory::{Directory, JoinWish, LockedBy},
     pki::Pki,
     restored::Restored,
     sealed::{Opened, open},
@@ -66,7 +66,7 @@ impl Place {
 
     fn settings(&self, data: &str) -> RestoreSettings {
         let [data, from, seal_key] = [data, "backup", "key"].map(|name| self.at(name));
-        RestoreSettings { data, from, seal_key, force: false }
+        RestoreSettings { data, from, seal_key, force: false, lock: Locking::Known, drop_tokens: false }
     }
 }
 
@@ -91,6 +91,44 @@ async fn what_was_backed_up_is_restored_and_what_came_later_is_not() {
     assert!(restored.to_string().contains("valid again"));
     assert!(again.raw.list(b"join/").await.unwrap().entries.is_empty(), "join tokens came back");
     assert!(!first.raw.list(b"join/").await.unwrap().entries.is_empty(), "there were none");
+}
+
+/// What an operator knows to be denied since, or fears to be, is denied before the first handshake.
+#[tokio::test]
+async fn clusters_are_locked_and_tokens_left_out_before_a_hub_serves_the_restored_state() {
+    let place = Place::new();
+    let first = place.backed_up().await;
+    let (uid, lock) = (first.directory.cluster("edge-1").unwrap().uid.clone(), LockedBy::Admin("token:admin".into()));
+    first.directory.lock(&uid, lock.clone(), "INC-1".into(), place.now).await.unwrap();
+    first.directory.create_token("alice".into(), vec![], false, Duration::HOUR, place.now).await.unwrap();
+    fs::write(place.at("backup"), first.keeper.backup(place.now).await.unwrap()).unwrap();
+    let later = place.now + Duration::HOUR;
+    let rows = [
+        (Locking::Known, false, vec![]),
+        (Locking::Named(vec!["edge-2".into()]), true, vec!["edge-2"]),
+        (Locking::All, true, vec!["edge-2"]),
+    ];
+    for (at, (lock_these, drop_tokens, locked)) in rows.into_iter().enumerate() {
+        let data = format!("new-{at}");
+        let settings = RestoreSettings { lock: lock_these, drop_tokens, ..place.settings(&data) };
+        let report = restore(&settings, later).await.unwrap();
+        assert_eq!(
+            (&report.locked, report.dropped_tokens),
+            (&locked.iter().map(|n| (*n).to_owned()).collect(), usize::from(drop_tokens))
+        );
+        let directory = place.state(&data).await.directory;
+        let of = |name: &str| directory.lock_of(&directory.cluster(name).unwrap().uid);
+        assert_eq!(of("edge-1").unwrap().by, lock, "a lock of before stays as it was");
+        assert_eq!(
+            of("edge-2").map(|lock| (lock.by.clone(), lock.at)),
+            (!locked.is_empty()).then_some((LockedBy::Restore, later))
+        );
+        assert_eq!(directory.tokens().is_empty(), drop_tokens);
+    }
+    let lock = Locking::Named(vec!["edge-2".into(), "edge-9".into()]);
+    let refused = restore(&RestoreSettings { lock, ..place.settings("none") }, later).await;
+    assert!(matches!(&refused, Err(RestoreError::UnknownClusters(names)) if names == "edge-9"), "{refused:?}");
+    assert!(!place.at("none").exists());
 }
 
 #[tokio::test]
