@@ -232,8 +232,7 @@ impl Directory {
         if self.cluster_by_uid(uid).is_none() {
             return Ok(());
         }
-        let op = put(format!("seen/{uid}"), &records::Seen { at }, Expect::Any);
-        self.store.commit(vec![op]).await.map_err(DirectoryError::Commit)?;
+        self.store.commit(vec![seen(uid, at)]).await.map_err(DirectoryError::Commit)?;
         Ok(())
     }
 
@@ -262,6 +261,10 @@ impl Memory {
         *ends = (*ends).max(certificate.not_after);
         self.ledger.issued(certificate);
     }
+}
+
+fn seen(uid: &ClusterUid, at: OffsetDateTime) -> Op {
+    put(format!("seen/{uid}"), &records::Seen { at }, Expect::Any)
 }
 
 fn put(key: String, value: &impl Serialize, expect: Expect) -> Op {

@@ -58,6 +58,20 @@ pub(super) struct ClusterLink {
     pub outdated: CancellationToken,
 }
 
+/// A link whose agent said hello and was let in.
+pub(super) struct Arrival {
+    /// The link.
+    pub link: Link,
+    /// Who is at its other end.
+    pub peer: VerifiedPeer,
+    /// What the agent said of itself.
+    pub agent: AgentInfo,
+    /// What the authorities' rotation must know of it.
+    pub made: Made,
+    /// What the agent is to be told of its answers; `None` when it would not listen.
+    pub outbox: Option<Arc<Outbox>>,
+}
+
 /// Why there is no link, as far as the hub knows.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Offline {
@@ -96,14 +110,8 @@ impl Links {
     }
 
     /// Makes a link the one that serves its cluster.
-    pub(super) fn register(
-        &self,
-        link: Link,
-        peer: VerifiedPeer,
-        agent: AgentInfo,
-        made: Made,
-        outbox: Option<Arc<Outbox>>,
-    ) -> Arc<ClusterLink> {
+    pub(super) fn register(&self, arrival: Arrival) -> Arc<ClusterLink> {
+        let Arrival { link, peer, agent, made, outbox } = arrival;
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let cluster = peer.cluster().clone();
         let link = Arc::new(ClusterLink {

@@ -180,17 +180,17 @@ pub(super) async fn certified(
     hub.directory.note_roots(&cluster.uid, change).await
 }
 
-/// A link came up.
+/// A link came up: that the cluster was seen is stored, and what the link was made with.
 pub(super) async fn linked(hub: &Hub, cluster: &Cluster, made: Made) {
     let change = |known: &mut super::directory::RootsRecord| {
         (known.linked, known.saw) = (Some(made.root), Some(made.saw));
     };
-    if let Err(error) = hub.directory.note_roots(&cluster.uid, change).await {
+    if let Err(error) = hub.directory.linked(&cluster.uid, OffsetDateTime::now_utc(), change).await {
         let error = &error as &dyn std::error::Error;
         tracing::warn!(
             cluster = &*cluster.name,
             error,
-            "cannot store what a link was made with: a rotation waits for the next one"
+            "cannot store that a cluster was seen, and what its link was made with: a rotation waits for the next one"
         );
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     Hub,
     enrol::keys_shown,
-    links::{AgentInfo, ClusterLink},
+    links::{AgentInfo, Arrival, ClusterLink},
     metrics::Alert,
     revocation,
     rotation::{self, Made, Telling},
@@ -126,7 +126,8 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         return Err(SessionError::Ended(link.end().unwrap_or(LinkEnd::Here)));
     }
     let outbox = paced.then(Arc::default);
-    let link = hub.links.register(link.clone(), peer, agent, Made { root, saw }, outbox);
+    let made = Made { root, saw };
+    let link = hub.links.register(Arrival { link: link.clone(), peer, agent, made, outbox });
     if let Err((code, error)) = look_again(hub, &link, &cluster).await {
         hub.links.unregister(&link, LinkEnd::Here, now);
         link.link.close(code);
@@ -209,12 +210,11 @@ async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Clus
             "the clock of the cluster's agent differs from the hub's; set it by NTP"
         );
     }
-    Box::pin(remember(hub, cluster)).await;
+    Box::pin(rotation::linked(hub, cluster, link.made)).await;
     if !control.keys.is_empty() {
         // A live agent may show new keys beside those that are pinned; it cannot be the first to say which are.
         Box::pin(keys_shown(hub, cluster, &control.keys, false)).await;
     }
-    Box::pin(rotation::linked(hub, cluster, link.made)).await;
     let end = tokio::select! {
         biased;
         end = link.link.closed() => end,

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
-use super::{Directory, DirectoryError, decode, put};
+use super::{Directory, DirectoryError, decode, put, seen};
 use crate::{
     defaults,
     identity::{ClusterUid, SpkiSha256},
-    store::{CommitError, Expect, Revision, Store},
+    store::{CommitError, Expect, Op, Revision, Store},
 };
 
 /// See the module. Roots are named by their pins.
@@ -41,21 +42,47 @@ impl Directory {
         cluster: &ClusterUid,
         change: impl Fn(&mut RootsRecord),
     ) -> Result<(), DirectoryError> {
+        self.note(cluster, None, change).await
+    }
+
+    /// A link came up: that the cluster was seen, and what the link shows, in one commit. A fleet comes at once.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(in crate::hub) async fn linked(
+        &self,
+        cluster: &ClusterUid,
+        at: OffsetDateTime,
+        change: impl Fn(&mut RootsRecord),
+    ) -> Result<(), DirectoryError> {
+        self.note(cluster, Some(seen(cluster, at)), change).await
+    }
+
+    async fn note(
+        &self,
+        cluster: &ClusterUid,
+        besides: Option<Op>,
+        change: impl Fn(&mut RootsRecord),
+    ) -> Result<(), DirectoryError> {
         let key = key(cluster);
         let mut raced = None;
         for _ in 0..=defaults::STORE_RACES {
             let known = self.read().roots.get(cluster).cloned();
             let mut record = known.as_ref().map(|(_, record)| record.clone()).unwrap_or_default();
             change(&mut record);
-            if known.as_ref().is_some_and(|(_, known)| *known == record) || self.cluster_by_uid(cluster).is_none() {
+            let changed = known.as_ref().is_none_or(|(_, known)| *known != record);
+            let expect = known.map_or(Expect::Absent, |(revision, _)| Expect::Revision(revision));
+            let ops = besides.iter().cloned().chain(changed.then(|| put(key.clone(), &record, expect)));
+            let ops: Vec<_> = ops.collect();
+            if ops.is_empty() || self.cluster_by_uid(cluster).is_none() {
                 return Ok(());
             }
-            let expect = known.map_or(Expect::Absent, |(revision, _)| Expect::Revision(revision));
-            match self.store.commit(vec![put(key.clone(), &record, expect)]).await {
-                Ok(revision) => {
+            match self.store.commit(ops).await {
+                Ok(revision) if changed => {
                     self.learn(cluster, revision, record);
                     return Ok(());
                 }
+                Ok(_) => return Ok(()),
                 // Another change of it was faster: on top of that one.
                 Err(error @ CommitError::Conflict { .. }) => raced = Some(error),
                 Err(error) => return Err(DirectoryError::Commit(error)),
@@ -124,5 +151,28 @@ mod tests {
         directory.remove_cluster("edge-1").await.unwrap();
         directory.note_roots(&uid, |r| r.acked = None).await.unwrap();
         assert_eq!(Directory::load(store).await.unwrap().roots(&uid), RootsRecord::default());
+    }
+    /// Commits are counted by the revision that each makes one more of.
+    #[tokio::test]
+    async fn a_link_that_comes_up_is_one_commit_whatever_it_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(&dir.path().join("store.redb")).await.unwrap());
+        let directory = Directory::load(store.clone()).await.unwrap();
+        let now = OffsetDateTime::now_utc();
+        let wish = JoinWish { ttl: Duration::HOUR, max_uses: 1, sources: Vec::new(), by: String::new() };
+        let uid = directory.add_cluster("edge-1".into(), BTreeMap::new(), wish, now).await.unwrap().0.uid.clone();
+        let at = async || store.list(b"").await.unwrap().revision.get();
+        let before = at().await;
+        for (came, name) in [(1, "first"), (2, "first"), (3, "second")] {
+            let (seen, pin) = (now + Duration::seconds(came), SpkiSha256::of(name.as_bytes()));
+            directory.linked(&uid, seen, |known| known.linked = Some(pin)).await.unwrap();
+            assert_eq!(at().await, before + came.unsigned_abs(), "{came}");
+            let again = Directory::load(store.clone()).await.unwrap();
+            assert_eq!((again.seen(), again.roots(&uid).linked), (vec![(uid.clone(), seen)], Some(pin)));
+        }
+        directory.remove_cluster("edge-1").await.unwrap();
+        let before = at().await;
+        directory.linked(&uid, now, |known| known.linked = None).await.unwrap();
+        assert_eq!(at().await, before, "nothing is written of a cluster that was removed");
     }
 }

@@ -36,13 +36,8 @@ impl Place {
     /// Opens the store, makes or loads the authorities, and closes it: the pin of the hub's CA.
     async fn start(&self, key: Option<&Path>, before: Option<&Path>) -> Result<String, String> {
         let (key, before) = (key.map(Path::to_owned), before.map(Path::to_owned));
-        let opened = loop {
-            match open(&self.path(), key.as_ref(), before.as_ref()).await {
-                // A task of the store that was dropped just before still has to end.
-                Err(SealedError::Open(OpenError::InUse)) => tokio::task::yield_now().await,
-                ended => break ended.map_err(|error| error.to_string())?,
-            }
-        };
+        let open = async || open(&self.path(), key.as_ref(), before.as_ref()).await;
+        let opened = patiently(open).await.map_err(|error| error.to_string())?;
         let name = PublicName { dns: vec!["hub.example".into()], ips: vec![] };
         let pki = Pki::load_or_create(opened.store.clone(), &name, OffsetDateTime::now_utc()).await.unwrap();
         Ok(pki.hub().pin().to_string())
@@ -51,6 +46,16 @@ impl Place {
     fn has_private_keys_in_the_clear(&self) -> bool {
         let bytes = fs::read(self.path()).unwrap();
         bytes.windows(11).any(|part| part == b"PRIVATE KEY")
+    }
+}
+
+/// Opens a store, once the tasks of one that was dropped just before have let go of its file; they end by themselves.
+async fn patiently<T, E: Into<SealedError>>(open: impl AsyncFn() -> Result<T, E>) -> Result<T, SealedError> {
+    loop {
+        match open().await.map_err(Into::into) {
+            Err(SealedError::Open(OpenError::InUse)) => tokio::task::yield_now().await,
+            ended => return ended,
+        }
     }
 }
 
@@ -107,8 +112,7 @@ async fn the_passphrase_is_changed_by_a_start_with_both() {
 async fn a_file_that_was_not_written_anew_because_of_a_crash_is_at_the_next_start() {
     let place = Place::new();
     place.start(None, None).await.unwrap();
-    tokio::task::yield_now().await;
-    let store = Embedded::open(&place.path()).await.unwrap();
+    let store = patiently(async || Embedded::open(&place.path()).await).await.unwrap();
     let keys = read_key(&place.old).unwrap();
     // Many, so that not every page of them is in use again.
     let many = |at: usize| Op::put(format!("pki/{at}"), "PRIVATE KEY ".repeat(50), Expect::Any);
