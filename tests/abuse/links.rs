@@ -4,10 +4,11 @@
 #[path = "links/forge.rs"]
 mod forge;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use quinn::ConnectionError;
-use roadstead::wire::ALPN_LINK;
+use roadstead::wire::{ALPN_LINK, CloseCode};
+use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -25,6 +26,7 @@ async fn only_agents_get_links() {
     let uid = hub.api("GET", "/api/v1/clusters/victim", &serde_json::Value::Null).await.1["uid"].clone();
     // A cluster of its own: a genuine certificate that the hub did not record takes the place of those that it did.
     let forged = hub.announce("forged").await;
+    let short = hub.announce("short").await;
     hub.process.end().await;
     let keys = Keys::read(&hub.dir.path().join("data/store.redb")).await;
     let mut hub = Hub::start_in(hub.dir, "debug").await;
@@ -46,8 +48,24 @@ async fn only_agents_get_links() {
     rows.run("T081", "an agent's certificate makes nobody a user", no_user(&hub, &victim)).await;
     rows.run("T082", "a hub with a certificate of the agents' CA: the agent refuses", false_hub(&hub, &keys, uid))
         .await;
+    rows.run("T086", "a link is closed by the hub when its certificate ends", outlived(&hub, &keys, &short.uid)).await;
     hub.check_unharmed();
     rows.end().await;
+}
+
+/// An agent of ours would have moved to another link long before.
+async fn outlived(hub: &Hub, keys: &Keys, uid: &str) -> Outcome {
+    let (tls, ends) = forge::ending(keys, uid, Duration::from_secs(2));
+    let link = moor(dial(hub.door.address, tls).await?, hello("1.0.0")).await?;
+    let closed = timeout(SOON, link.connection.closed()).await.map_err(|_| "it outlives its certificate by seconds")?;
+    let late = OffsetDateTime::now_utc() - ends;
+    let code = match &closed {
+        ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
+        other => return Err(format!("{other:?}")),
+    };
+    expect(code == CloseCode::Expired.code(), format!("closed by {closed:?}"))?;
+    // The second of its end is the last one of its life.
+    expect((0.0..2.0).contains(&late.as_seconds_f64()), format!("closed {late} after its end"))
 }
 
 async fn control(hub: &Hub, keys: &Keys, uid: &str) -> Outcome {

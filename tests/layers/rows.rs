@@ -41,6 +41,9 @@ const STATE: &str = "src/agent/run/renewal/tests.rs";
 const ACCOUNT: Named =
     ("tests/recovery.rs", "only_the_clusters_own_agent_with_its_own_key_and_a_fresh_nonce_is_let_in");
 const JWT: &str = "src/identity/service_account/tests.rs";
+const ROTATION: &str = "tests/rotation.rs";
+const RULES: &str = "src/identity/rotation/tests.rs";
+const PKI: &str = "src/hub/pki/tests.rs";
 const TLS: &str = "src/identity/tls/tests.rs";
 
 type Named = (&'static str, &'static str);
@@ -169,13 +172,9 @@ const ROWS: &[(&str, &str, State)] = &[
     (
         "T085",
         "one cluster's certificate renews another's",
-        Later("no request names a cluster: the hub takes the one of the link, and an agent refuses another's (T091)"),
+        Run(&[Id(COPIES), Test(STATE, "answers_that_are_not_for_this_agent_and_key_change_nothing")]),
     ),
-    (
-        "T086",
-        "a link that outlives its certificate",
-        Partly(&[of(RENEWAL)], "that the hub closes it by itself is not run: an agent always moves before"),
-    ),
+    ("T086", "a link that outlives its certificate", Run(&[of(RENEWAL), Id(LINKS)])),
     ("T087", "an external signer that returns something else", Later("external signers are not built yet")),
     (
         "T088",
@@ -213,8 +212,36 @@ const ROWS: &[(&str, &str, State)] = &[
         "a hub that ends between signing and answering",
         Run(&[Id(COPIES), Test(STATE, "an_agent_that_ends_at_any_step_of_a_renewal_goes_on_with_what_it_left")]),
     ),
-    ("T093", "rotation of a CA, each phase", Later("rotation is not built yet")),
-    ("T094", "an old root with an agent that still needs it", Later("rotation is not built yet")),
+    (
+        "T093",
+        "rotation of a CA, each phase",
+        Run(&[
+            Test(ROTATION, "a_rotation_under_traffic_loses_nothing_and_names_the_agent_that_is_away"),
+            Test(ROTATION, "a_rollback_from_each_phase_under_traffic_loses_nothing"),
+            Test(ROTATION, "a_hub_that_is_killed_at_each_step_goes_on_from_there"),
+            Test(ROTATION, "a_suspected_key_signs_no_more_and_its_certificates_are_dead_once_it_is_revoked"),
+            Test(
+                PKI,
+                "a_rotation_swaps_what_is_trusted_signed_with_and_presented_and_survives_a_restart_in_each_phase",
+            ),
+            Test(PKI, "a_rollback_from_each_phase_ends_with_the_old_keys_and_without_the_new"),
+            Test(PKI, "a_rotation_needs_no_offline_key_but_for_a_way_back_that_comes_late"),
+            Test(RULES, "each_step_leads_where_the_design_says_or_is_refused"),
+            Test(
+                "src/identity/rotation/tests/model.rs",
+                "whatever_happens_no_agent_is_locked_out_nobody_else_is_let_in_and_the_rotation_ends",
+            ),
+        ]),
+    ),
+    (
+        "T094",
+        "an old root with an agent that still needs it",
+        Run(&[
+            Test(RULES, "the_old_root_is_not_dropped_under_a_live_laggard_who_was_not_given_up_by_name"),
+            Test(RULES, "each_gate_names_who_lacks_what"),
+            Test(ROTATION, "a_rotation_under_traffic_loses_nothing_and_names_the_agent_that_is_away"),
+        ]),
+    ),
     ("T095", "a cloned Secret", Run(&[Id(COPIES)])),
     (
         "T096",

@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
     ends,
@@ -63,6 +64,7 @@ async fn a_copy_of_an_agents_key_locks_its_cluster_and_an_honest_agent_never_doe
     let mut hub = Hub::start("info").await;
     let rows = Rows::default();
     rows.run("T092", "lost replies, an old link beside a new one, a late message: no lock", honest(&hub)).await;
+    rows.run("T085", "a renewal is of the link's own cluster, whatever the request says", own_cluster(&hub)).await;
     rows.run("T097", "a clock that is ten minutes behind: it renews, and the hub shows it", wrong_clock(&hub)).await;
     rows.run("T095", "a renewal that names another generation is refused, without a lock", generation(&hub)).await;
     let (mut dials, mut renews) =
@@ -74,6 +76,19 @@ async fn a_copy_of_an_agents_key_locks_its_cluster_and_an_honest_agent_never_doe
     assert!((alerts - 2.0).abs() < f64::EPSILON, "{alerts} alerts");
     hub.check_unharmed();
     rows.end().await;
+}
+
+/// The request is a CSR and a number: its name is another cluster's here, and is not read.
+async fn own_cluster(hub: &Hub) -> Outcome {
+    let (prod, eu) = (join(hub, "prod").await, join(hub, "prod-eu").await);
+    let mut link = prod.link(hub, "one", &[RENEW]).await?;
+    let renewed = prod.renew(&mut link, 0).await?;
+    let subject = |joined: &Joined| {
+        let (_, leaf) = X509Certificate::from_der(&joined.chain[0]).unwrap();
+        let names = leaf.subject_alternative_name().unwrap().unwrap().value.general_names.iter();
+        (leaf.subject().to_string(), names.map(ToString::to_string).collect::<Vec<_>>())
+    };
+    expect(subject(&renewed) == subject(&prod) && subject(&renewed) != subject(&eu), format!("{:?}", subject(&renewed)))
 }
 
 async fn wrong_clock(hub: &Hub) -> Outcome {

@@ -104,6 +104,12 @@ impl Leaf {
     }
 }
 
+/// What presents a good leaf that ends in `left`, to the second, and when that is.
+pub(super) fn ending(keys: &Keys, uid: &str, left: Wait) -> (rustls::ClientConfig, OffsetDateTime) {
+    let ends = (OffsetDateTime::now_utc() + left).replace_nanosecond(0).unwrap();
+    (present(Leaf::good(keys, uid).with(|params| params.not_after = ends)), ends)
+}
+
 fn pem(text: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(text.as_bytes()).unwrap()
 }
