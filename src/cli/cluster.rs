@@ -32,7 +32,8 @@ pub(super) fn add(args: &ClusterAddArgs, context: &mut Context<'_>) -> Result<()
     let request = meant(args)?;
     let settings = client_config::settings(&args.plain.client, context)?;
     let created: ClusterCreated = block_on(&settings, async |client| client.post("/api/v1/clusters", &request).await)?;
-    if print_manifest(&created, &args.manifest, args.plain.output.output, context)? == Format::Json {
+    let printed = Printed { created: &created, args: &args.manifest, rights: true };
+    if print_manifest(&printed, args.plain.output.output, context)? == Format::Json {
         return Ok(());
     }
     let expires = timestamp(created.token_expires);
@@ -43,13 +44,17 @@ pub(super) fn add(args: &ClusterAddArgs, context: &mut Context<'_>) -> Result<()
     Ok(())
 }
 
+/// What a manifest is made from.
+struct Printed<'a> {
+    created: &'a ClusterCreated,
+    args: &'a ManifestArgs,
+    /// See [`AgentManifest::rights`].
+    rights: bool,
+}
+
 /// Prints the manifest of an agent with its new join token, and says how that was done.
-fn print_manifest(
-    created: &ClusterCreated,
-    args: &ManifestArgs,
-    format: Format,
-    context: &mut Context<'_>,
-) -> Result<Format, Failure> {
+fn print_manifest(printed: &Printed<'_>, format: Format, context: &mut Context<'_>) -> Result<Format, Failure> {
+    let Printed { created, args, rights } = *printed;
     let image = args.image.clone().unwrap_or_else(|| format!("{IMAGE_REPOSITORY}:{}", env!("CARGO_PKG_VERSION")));
     let manifest = manifest::render(&AgentManifest {
         created,
@@ -59,6 +64,7 @@ fn print_manifest(
         allow_groups: &args.allow_groups,
         allow_extras: &args.allow_extras,
         network_policy: args.network_policy,
+        rights,
     })?;
     match format {
         Format::Json => output::json(context, &Added { created, manifest: &manifest })?,

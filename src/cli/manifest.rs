@@ -28,6 +28,8 @@ pub(super) struct AgentManifest<'a> {
     /// Extras that may be impersonated besides [`SUBJECT_EXTRA`].
     pub(super) allow_extras: &'a [String],
     pub(super) network_policy: bool,
+    /// With the ClusterRole that says whom the agent may impersonate; without it the one of the cluster stays as it is.
+    pub(super) rights: bool,
 }
 
 /// Fills in the template.
@@ -59,7 +61,8 @@ pub(super) fn render(agent: &AgentManifest<'_>) -> Result<String, Failure> {
         "stateSecret": format!("{}/{STATE_SECRET}", agent.namespace),
         "hubPort": hub.port(),
     });
-    let mut text = fill(AGENT, &values);
+    let parts = AGENT.split("---\n").filter(|part| agent.rights || !part.contains("\nkind: ClusterRole\n"));
+    let mut text = fill(&parts.collect::<Vec<_>>().join("---\n"), &values);
     if agent.network_policy {
         text.push_str(&fill(NETWORK_POLICY, &values));
     }
@@ -127,6 +130,7 @@ mod tests {
             allow_groups: &[],
             allow_extras: &[],
             network_policy: false,
+            rights: true,
         };
         change(&mut agent);
         let text = render(&agent).unwrap();
@@ -162,6 +166,16 @@ mod tests {
         assert_eq!(rules[0]["resourceNames"], json!(["roadstead:user", "bob"]));
         assert_eq!(rules[1]["resourceNames"], json!(["roadstead:view", "roadstead:edit", "dev"]));
         assert_eq!(rules[2]["resources"], json!(["userextras/roadstead.dev/subject", "userextras/scopes"]));
+    }
+
+    #[test]
+    fn without_rights_everything_is_there_but_the_role_of_whom_it_may_impersonate() {
+        let (all, most) = (documents(|_| ()), documents(|agent| agent.rights = false));
+        let role = find(&all, "ClusterRole", "roadstead-agent");
+        assert_eq!(
+            all.iter().filter(|document| *document != role).collect::<Vec<_>>(),
+            most.iter().collect::<Vec<_>>()
+        );
     }
 
     fn leak(names: &[String]) -> &'static [String] {

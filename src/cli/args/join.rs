@@ -48,6 +48,9 @@ pub(in crate::cli) struct ClusterRekeyArgs {
     pub(in crate::cli) name: String,
     #[command(flatten)]
     pub(in crate::cli) join: JoinArgs,
+    /// Write the role of whom the agent may impersonate, too, as any --allow-* flag does; else it stays as it is in the cluster
+    #[arg(long)]
+    pub(in crate::cli) rights: bool,
     #[command(flatten)]
     pub(in crate::cli) manifest: ManifestArgs,
     #[command(flatten)]

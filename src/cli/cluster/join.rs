@@ -2,10 +2,10 @@
 
 use time::OffsetDateTime;
 
-use super::{cluster_path, print_manifest};
+use super::{Printed, cluster_path, print_manifest};
 use crate::access::Cidr;
 use crate::cli::Context;
-use crate::cli::args::{ClusterRekeyArgs, JoinArgs, JoinTokenCreateArgs, JoinTokenRevokeArgs, NamedArgs};
+use crate::cli::args::{ClusterRekeyArgs, JoinArgs, JoinTokenCreateArgs, JoinTokenRevokeArgs, ManifestArgs, NamedArgs};
 use crate::cli::client::block_on;
 use crate::cli::client_config;
 use crate::cli::failure::{Code, Failure};
@@ -87,7 +87,11 @@ pub(in crate::cli) fn rekey(args: &ClusterRekeyArgs, context: &mut Context<'_>) 
     let path = format!("{}/tokens", cluster_path(&args.name)?);
     let settings = client_config::settings(&args.plain.client, context)?;
     let created: ClusterCreated = block_on(&settings, async |client| client.post(&path, &request).await)?;
-    if print_manifest(&created, &args.manifest, args.plain.output.output, context)? == Format::Json {
+    let ManifestArgs { allow_users, allow_groups, allow_extras, .. } = &args.manifest;
+    // The hub does not keep the --allow-* flags of `cluster add`, for they are a ceiling that it must not raise. The cluster does.
+    let rights = args.rights || [allow_users, allow_groups, allow_extras].iter().any(|names| !names.is_empty());
+    let printed = Printed { created: &created, args: &args.manifest, rights };
+    if print_manifest(&printed, args.plain.output.output, context)? == Format::Json {
         return Ok(());
     }
     let (name, until) = (&created.name, timestamp(created.token_expires));
@@ -96,9 +100,14 @@ pub(in crate::cli) fn rekey(args: &ClusterRekeyArgs, context: &mut Context<'_>) 
         context,
         &format!("# cluster {name} gets a new key by this; its join token is valid {uses}, until {until}"),
     );
+    output::hint(context, "# apply the manifest in that cluster with: kubectl apply -f -");
     output::hint(
         context,
-        "# apply the manifest in that cluster with: kubectl apply -f - (with the --allow-* flags of `cluster add`)",
+        if rights {
+            "# whom the agent may impersonate is what this command line says, whatever `cluster add` said"
+        } else {
+            "# whom the agent may impersonate stays as it is in the cluster; in one that is set up anew: --rights, and the --allow-* flags"
+        },
     );
     output::hint(context, "# certificates that it has stay valid until they end");
     Ok(())

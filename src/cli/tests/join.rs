@@ -60,6 +60,12 @@ fn rekey_prints_a_manifest_with_the_new_token_and_makes_a_new_pod() {
     let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
     assert_eq!(annotations["roadstead.dev/join-token"], "abcdefghij");
     assert!(ran.out.contains("rsj_secret") && !ran.err.contains("rsj_"), "{}", ran.err);
+    let role = |out: &str| out.contains("\nkind: ClusterRole\n");
+    assert!(role(&ran.out) && ran.out.contains("\"dev\""), "{}", ran.out);
+    let (ran, _) = against("cluster rekey edge-1", 201, created(1));
+    assert!(!role(&ran.out) && ran.err.contains("stays as it is"), "the rights of `cluster add` would be taken away");
+    let (ran, _) = against("cluster rekey edge-1 --rights", 201, created(1));
+    assert!(role(&ran.out), "{}", ran.out);
     let (ran, _) = against("cluster rekey edge-1 -o json", 201, created(1));
     assert!(serde_json::from_str::<Value>(&ran.out).unwrap()["manifest"].is_string());
 }
