@@ -6,6 +6,7 @@ mod allowance;
 pub mod doctor;
 mod enrol;
 mod exchange;
+mod files;
 mod link;
 mod metrics;
 mod redial;
@@ -19,7 +20,7 @@ pub use self::{
     account::AccountError,
     enrol::EnrolError,
     run::{RunError, run},
-    settings::{ApiServerFrom, JoinToken, Settings, StateAt},
+    settings::{ApiServerFrom, CertificateFiles, JoinToken, Settings, StateAt},
     state::StateError,
     upstream::{ConnectError, SetupError},
 };

@@ -16,6 +16,7 @@ mod cluster;
 mod credential;
 mod defaults;
 mod doctor;
+mod external;
 mod failure;
 mod files;
 mod hub;
@@ -40,8 +41,8 @@ pub use failure::{Code, Failure};
 pub use logging::LogFormat;
 
 use args::{
-    CaCommand, CertCommand, ClusterCommand, Command, HubCommand, JoinTokenCommand, JwksCommand, RootCommand,
-    TokenCommand,
+    CaCommand, CertCommand, ClusterCommand, Command, ExternalCaCommand, HubCommand, JoinTokenCommand, JwksCommand,
+    RootCommand, TokenCommand,
 };
 
 /// Runs the command line of this process. Usage errors exit 2, everything else as [`Code`] says; a failure is printed here, once.
@@ -96,6 +97,9 @@ fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
         Command::Cluster(ClusterCommand::Token(JoinTokenCommand::Revoke(args))) => {
             cluster::join::revoke(&args, context)
         }
+        Command::Cluster(ClusterCommand::Map(args)) => external::map(&args, context),
+        Command::Cluster(ClusterCommand::Unmap(args)) => external::unmap(&args, context),
+        Command::Cluster(ClusterCommand::Names(args)) => external::names(&args, context),
         Command::Cluster(ClusterCommand::Lock(args)) => lock::lock(args, context),
         Command::Cluster(ClusterCommand::Unlock(args)) => lock::unlock(args, context),
         Command::Cluster(ClusterCommand::Revoke(args)) => lock::revoke(args, context),
@@ -116,6 +120,9 @@ fn run(cli: Cli, context: &mut Context<'_>) -> Result<(), Failure> {
         Command::Ca(CaCommand::Root(RootCommand::Remove(args))) => ca::root::remove(&args, context),
         Command::Ca(CaCommand::Root(RootCommand::Import(args))) => ca::root::import(&args, context),
         Command::Ca(CaCommand::Rotate(args)) => ca::rotate(&args, context),
+        Command::Ca(CaCommand::External(ExternalCaCommand::Add(args))) => external::add(&args, context),
+        Command::Ca(CaCommand::External(ExternalCaCommand::List(args))) => external::list(&args, context),
+        Command::Ca(CaCommand::External(ExternalCaCommand::Remove(args))) => external::remove(&args, context),
         Command::Kubeconfig(args) => kubeconfig::run(&args, context),
         Command::Credential(args) => credential::run(&args, context),
         Command::Status(args) => status::status(&args, context),

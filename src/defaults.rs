@@ -399,6 +399,25 @@ pub const STATE_READ: Duration = Duration::from_secs(2);
 /// that is behind cannot join.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
+/// Most external CAs of agents. Each is tried in turn for a certificate that is not the hub's own: a stranger costs the hub so many chains.
+pub const EXTERNAL_CAS: usize = 16;
+
+/// Most names of external certificates that are mapped to one cluster: all of them go in the one commit that removes it.
+pub const EXTERNAL_NAMES: usize = 16;
+
+/// An agent whose certificate no cluster is mapped to asks again after this, give or take half of it: the operator who maps it is waiting.
+/// Shorter, and a fleet that nobody mapped hammers the hub.
+pub const UNMAPPED_WAIT: Duration = Duration::from_secs(15);
+
+/// How often an agent looks at the files of its certificate: two small reads. Shorter gains nothing, certificates live for hours.
+pub const CERTIFICATE_POLL: Duration = Duration::from_secs(2);
+
+/// Of each file of an agent's certificate so many bytes are read: a chain is some 10 KiB.
+pub const CERTIFICATE_FILE: u64 = 256 << 10;
+
+/// A new certificate that the hub does not take, while the old one serves, is tried again after this.
+pub const GIVEN_RETRY: Duration = Duration::from_secs(30);
+
 /// Changes of one record that may come in between before another change of it is given up. Each of them succeeded, so this many is a fault.
 pub const STORE_RACES: usize = 16;
 

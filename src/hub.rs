@@ -7,6 +7,7 @@ mod backup;
 mod directory;
 mod enrol;
 mod expiry;
+mod external;
 mod gateway;
 mod links;
 mod metrics;

@@ -2,6 +2,7 @@
 //! says hello, nor writes an identity.
 
 mod cluster;
+mod files;
 mod hub;
 
 use std::time::Duration;
@@ -78,19 +79,27 @@ pub async fn examine(settings: &Settings, needed: &Needed) -> Vec<Finding> {
     match &client {
         Ok(client) => {
             let state = State::at(&settings.state, client);
-            identity = examine_identity(&state, settings, &mut findings).await;
+            if settings.certificate.is_none() {
+                identity = examine_identity(&state, settings, &mut findings).await;
+            }
             cluster::examine(client, &settings.state, needed, &mut findings).await;
         }
         Err(error) => {
             let how = "name a kubeconfig that works (--kubeconfig), or run this in a pod with a ServiceAccount's token";
             findings.push(Finding::failed("api server", error, how));
-            for check in ["identity", "state", "rights"] {
+            let checks = ["identity", "state", "rights"];
+            for check in checks.into_iter().filter(|check| *check != "identity" || settings.certificate.is_none()) {
                 findings.push(Finding::skipped(check, "no client for the API server"));
             }
         }
     }
     let trust = HubTrust::Pins(settings.hub_ca_pins.clone());
-    let caller = identity.as_ref().and_then(Caller::of).unwrap_or(Caller::Nobody);
+    let mut caller = identity.as_ref().and_then(Caller::of).unwrap_or(Caller::Nobody);
+    if let Some(paths) = &settings.certificate
+        && let Some(given) = files::examine(paths, OffsetDateTime::now_utc(), &mut findings).await
+    {
+        caller = Caller::Given(given);
+    }
     let mut all = examine_hub(&settings.hub, &trust, &caller).await.findings;
     all.append(&mut findings);
     all

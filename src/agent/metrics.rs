@@ -42,7 +42,11 @@ impl Default for Metrics {
         registry.register_with_unit("certificate_expiry", ends, Unit::Seconds, expiry.clone());
         let ahead = "How far the clock here is ahead of the hub's, as of the last link";
         registry.register_with_unit("clock_ahead", ahead, Unit::Seconds, clock.clone());
-        registry.register("renewals", "Renewed certificates that the hub gave", Family::clone(&renewals));
+        registry.register(
+            "renewals",
+            "Renewed certificates: that the hub gave, or that the files of another CA held",
+            Family::clone(&renewals),
+        );
         Self { registry, connected, expiry, clock, renewals }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Shut {
     Revoked,
     /// The certificate's successor is in use, and this process has not got it.
     Spent,
+    /// The certificate is of another CA, and no cluster is mapped to it.
+    Unmapped,
 }
 
 impl Shut {
@@ -29,6 +31,7 @@ impl Shut {
             LinkEnd::Peer(CloseCode::Locked) => Some(Self::Locked),
             LinkEnd::Peer(CloseCode::Revoked) => Some(Self::Revoked),
             LinkEnd::Peer(CloseCode::Superseded) => Some(Self::Spent),
+            LinkEnd::Peer(CloseCode::Unmapped) => Some(Self::Unmapped),
             _ => None,
         }
     }
@@ -42,6 +45,9 @@ impl Shut {
             Self::Spent => {
                 "another agent has renewed the certificate of this one: two installations have one Secret; keep one of them"
             }
+            Self::Unmapped => {
+                "the hub knows no cluster, or more than one, by the names of this agent's certificate: map one of them there (`roadstead cluster map`)"
+            }
             Self::Revoked => {
                 "the hub has removed this cluster or revoked its certificate: join again with a new token and an empty state"
             }
@@ -52,8 +58,10 @@ impl Shut {
 impl Redial {
     /// How long to wait before the next attempt; `jitter` is between 0 and 1.
     pub(crate) fn wait(&mut self, jitter: f64) -> Duration {
-        if self.shut.is_some() {
-            return slowly(jitter);
+        match self.shut {
+            Some(Shut::Unmapped) => return defaults::UNMAPPED_WAIT.mul_f64(0.5 + jitter),
+            Some(Shut::Locked | Shut::Revoked | Shut::Spent) => return slowly(jitter),
+            None => {}
         }
         let failures = self.failures;
         self.failures = failures.saturating_add(1);
@@ -128,5 +136,14 @@ mod tests {
             redial.lost(defaults::LINK_PROVEN, &LinkEnd::Silent);
             assert!(redial.wait(1.0) <= defaults::REDIAL_FIRST * 2, "it is back to normal");
         }
+    }
+
+    #[test]
+    fn an_agent_that_nobody_mapped_asks_again_soon_for_somebody_is_waiting() {
+        let mut redial = Redial::default();
+        redial.lost(Duration::ZERO, &LinkEnd::Peer(CloseCode::Unmapped));
+        assert_eq!(redial.wait(0.0), defaults::UNMAPPED_WAIT / 2);
+        assert_eq!(redial.wait(1.0), defaults::UNMAPPED_WAIT * 3 / 2);
+        assert!(defaults::UNMAPPED_WAIT < defaults::REFUSED_WAIT);
     }
 }

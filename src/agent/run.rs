@@ -1,5 +1,6 @@
 //! The agent's life: identity, dial, serve, dial again.
 
+mod given;
 mod identity;
 mod moored;
 mod renewal;
@@ -131,6 +132,9 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
 
 impl Agent {
     async fn live(&self, stop: &CancellationToken) -> Result<(), RunError> {
+        if let Some(files) = &self.settings.certificate {
+            return self.live_given(files, stop).await;
+        }
         let mut identity = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
@@ -160,8 +164,7 @@ impl Agent {
     /// Dials until a link is live, with what is stored now; `None` when the certificate has ended before one was, which is looked at after an
     /// attempt: it is the hub's clock that counts.
     async fn connect(&self, identity: &mut Identity, redial: &mut Redial) -> Result<Option<Live>, RunError> {
-        let (version, keys) = tokio::join!(self.kubernetes_version(), account::keys(&self.client));
-        let says = ClusterSays { version, keys: keys.unwrap_or_default().into() };
+        let says = self.says().await;
         let (mut spent, mut tried) = (None, false);
         loop {
             if tried && !identity.is_valid(OffsetDateTime::now_utc()) {
@@ -189,6 +192,12 @@ impl Agent {
         }
     }
 
+    /// What the hub is told of the API server.
+    async fn says(&self) -> ClusterSays {
+        let (version, keys) = tokio::join!(self.kubernetes_version(), account::keys(&self.client));
+        ClusterSays { version, keys: keys.unwrap_or_default().into() }
+    }
+
     /// Dials once; else how the hub ended it, if it was the hub.
     async fn attempt(
         &self,
@@ -200,6 +209,15 @@ impl Agent {
         let trust = HubTrust::Pins(self.trust.pins());
         let verifier = Arc::new(HubVerifier::new(trust, enrolled.own.trust_domain.clone()));
         let tls = Arc::new(agent_client(verifier.clone(), enrolled.chain.clone(), &identity.key, ALPN_LINK)?);
+        self.attempt_with(tls, &verifier, says).await
+    }
+
+    async fn attempt_with(
+        &self,
+        tls: Arc<rustls::ClientConfig>,
+        verifier: &HubVerifier,
+        says: &ClusterSays,
+    ) -> Result<Result<Live, Option<LinkEnd>>, RunError> {
         let link = match self.dial(&tls).await {
             Ok(link) => link,
             Err(error) => {

@@ -15,12 +15,23 @@ pub struct Settings {
     pub cluster: Option<ClusterUid>,
     /// Needed for the first certificate only, or never where the hub knows the cluster's keys.
     pub join_token: Option<JoinToken>,
-    /// Where the identity is kept.
+    /// The certificate that another CA issues: then the agent neither joins nor renews, and the two above mean nothing.
+    pub certificate: Option<CertificateFiles>,
+    /// Where the identity is kept, and whom the hub says to trust.
     pub state: StateAt,
     /// How the API server is found.
     pub api_server: ApiServerFrom,
     /// Health: plain HTTP without authentication. Port 0 = any free one.
     pub admin_listen: SocketAddr,
+}
+
+/// Files that somebody else writes, again and again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CertificateFiles {
+    /// The chain, PEM, leaf first.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
 }
 
 /// Where the join token is.

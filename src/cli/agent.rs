@@ -12,7 +12,7 @@ use super::layers::{Given, Layers, Places, read_file};
 use super::logging::{self, LogFormat};
 use super::service;
 use crate::access::is_dns_label;
-use crate::agent::{self, ApiServerFrom, JoinToken, StateAt};
+use crate::agent::{self, ApiServerFrom, CertificateFiles, JoinToken, StateAt};
 use crate::identity::{HubUrl, Secret, SpkiSha256, Token, TokenKind};
 
 /// The configuration file as typed.
@@ -24,6 +24,8 @@ struct AgentFile {
     hub_ca_pins: Vec<String>,
     cluster_uid: Option<String>,
     join_token_file: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
     state: Option<String>,
     state_secret: Option<String>,
     kubeconfig: Option<PathBuf>,
@@ -48,8 +50,12 @@ pub(super) fn settings(args: AgentArgs, context: &Context<'_>) -> Result<(agent:
     let hub_ca_pins = pins(&mut layers, args.hub_ca_pin, file.hub_ca_pins);
     let uid = place("--cluster-uid", args.cluster_uid, "ROADSTEAD_CLUSTER_UID", "clusterUid", file.cluster_uid);
     let uid = layers.given(uid);
+    let uid_given = uid.is_some();
     let cluster = layers.parse(uid);
     let join_token = join_token(&mut layers, context, args.join_token_file, file.join_token_file);
+    let cert = layers.given(place("--cert", args.cert, "ROADSTEAD_CERT", "cert", file.cert));
+    let key = layers.given(place("--key", args.key, "ROADSTEAD_KEY", "key", file.key));
+    let certificate = certificate(&mut layers, cert, key, uid_given || join_token.is_some());
     let state = state(&mut layers, (args.state, args.state_secret), (file.state, file.state_secret));
     let kubeconfig = args.kubeconfig.or(file.kubeconfig);
     let chosen = args.context.or(file.context);
@@ -71,6 +77,7 @@ pub(super) fn settings(args: AgentArgs, context: &Context<'_>) -> Result<(agent:
         hub_ca_pins,
         cluster,
         join_token,
+        certificate,
         state,
         api_server,
         admin_listen,
@@ -117,6 +124,33 @@ fn join_token(
         layers.faults.push(format!("ROADSTEAD_JOIN_TOKEN: {error}"));
     }
     Some(JoinToken::Text(text))
+}
+
+/// Both files or neither, and no other proof beside them.
+fn certificate(
+    layers: &mut Layers<'_>,
+    cert: Option<Given>,
+    key: Option<Given>,
+    other_proof: bool,
+) -> Option<CertificateFiles> {
+    match (cert, key) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => {
+            if other_proof {
+                layers.faults.push(format!(
+                    "{}: an agent with a certificate of another CA does not join: leave the join token and the cluster's uid out",
+                    cert.place
+                ));
+            }
+            Some(CertificateFiles { cert: cert.text.into(), key: key.text.into() })
+        }
+        (Some(one), None) | (None, Some(one)) => {
+            layers
+                .faults
+                .push(format!("{}: the certificate and its key are given together: --cert and --key", one.place));
+            None
+        }
+    }
 }
 
 type Pair = (Option<String>, Option<String>);

@@ -9,6 +9,7 @@ use super::output::Format;
 
 mod ca;
 mod doctor;
+mod external;
 mod hub;
 mod join;
 mod jwks;
@@ -19,6 +20,7 @@ pub(super) use ca::{
     RootKeyArgs,
 };
 pub(super) use doctor::{DoctorAgentArgs, DoctorArgs, DoctorSide};
+pub(super) use external::{ExternalCaAddArgs, ExternalCaCommand, NameMapArgs};
 pub(super) use hub::{BackupArgs, HubCall, HubCommand, RestoreArgs};
 pub(super) use join::{
     ClusterRekeyArgs, JoinArgs, JoinTokenCommand, JoinTokenCreateArgs, JoinTokenRevokeArgs, ManifestArgs,
@@ -130,7 +132,13 @@ pub(super) struct AgentArgs {
     /// File of the join token, needed once [env: ROADSTEAD_JOIN_TOKEN_FILE, or the token in ROADSTEAD_JOIN_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub(super) join_token_file: Option<String>,
-    /// Directory for the agent's key and certificate [env: ROADSTEAD_STATE]
+    /// Certificate chain (PEM, leaf first) that another CA issues, read again when it changes: the agent neither joins nor renews then [env: ROADSTEAD_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub(super) cert: Option<String>,
+    /// Private key of that certificate (PEM) [env: ROADSTEAD_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: Option<String>,
+    /// Directory for the agent's key and certificate, and for what the hub says of its CA [env: ROADSTEAD_STATE]
     #[arg(long, value_name = "DIR", conflicts_with = "state_secret")]
     pub(super) state: Option<String>,
     /// Secret for the agent's key and certificate [env: ROADSTEAD_STATE_SECRET]
@@ -145,7 +153,7 @@ pub(super) struct AgentArgs {
     /// Address for health and metrics, plain HTTP [env: ROADSTEAD_ADMIN_LISTEN] [default: 127.0.0.1:0]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) admin_listen: Option<String>,
-    /// Configuration file (YAML: hub, hubCaPins, clusterUid, joinTokenFile, state, stateSecret, kubeconfig, context, adminListen, logFormat)
+    /// Configuration file (YAML: hub, hubCaPins, clusterUid, joinTokenFile, cert, key, state, stateSecret, kubeconfig, context, adminListen, logFormat)
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Log lines as text or json [env: ROADSTEAD_LOG_FORMAT] [default: text]
@@ -206,6 +214,12 @@ pub(super) enum ClusterCommand {
     Unlock(NamedArgs),
     /// Kill every certificate of a cluster so far; its agent may join anew with a new join token
     Revoke(BecauseArgs),
+    /// Let agents in whose certificates of an external CA carry this name, as this cluster's
+    Map(NameMapArgs),
+    /// Take a name away from a cluster, and cut links that stand on it, now
+    Unmap(NameMapArgs),
+    /// List the names of external CAs' certificates that stand for clusters
+    Names(PlainArgs),
     /// Remove a cluster; its agent is refused from then on
     Remove(NamedArgs),
     /// Print the manifest that gives an announced cluster's agent a new key, for `| kubectl apply -f -`

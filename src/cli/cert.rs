@@ -11,7 +11,7 @@ use super::output::{self, Format};
 use super::units::{rough, timestamp};
 use crate::access::is_dns_label;
 use crate::hub::api_types::{Because, CertificateActed, CertificateList, CertificateView};
-use crate::identity::Serial;
+use crate::identity::{Serial, SpkiSha256};
 
 pub(super) fn list(args: &CertListArgs, context: &mut Context<'_>) -> Result<(), Failure> {
     let path = match &args.cluster {
@@ -28,7 +28,7 @@ pub(super) fn list(args: &CertListArgs, context: &mut Context<'_>) -> Result<(),
     let row = |c: &CertificateView| {
         let ends = if c.not_after > now { format!("in {}", rough(c.not_after - now)) } else { "ended".to_owned() };
         let why = c.revoked_reason.clone().unwrap_or_default();
-        [c.serial.clone(), cluster(c), c.state.as_str().to_owned(), place(c), ends, why]
+        [named(c), cluster(c), c.state.as_str().to_owned(), place(c), ends, why]
     };
     let rows: Vec<_> = list.items.iter().map(row).collect();
     output::table(context, ["SERIAL", "CLUSTER", "STATE", "GENERATION", "ENDS", "REVOKED FOR"], &rows)
@@ -49,6 +49,8 @@ pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Fa
     };
     let pairs = [
         ("serial", view.serial.clone()),
+        ("issuer", view.external_ca.as_ref().map_or_else(|| "the hub".to_owned(), |ca| format!("external CA {ca}"))),
+        ("names", if view.names.is_empty() { "-".to_owned() } else { view.names.join(", ") }),
         ("cluster", cluster(&view)),
         ("cluster uid", view.cluster_uid.clone()),
         ("key", view.key.clone()),
@@ -72,12 +74,15 @@ pub(super) fn revoke(args: BecauseArgs, context: &mut Context<'_>) -> Result<(),
         return output::json(context, &acted);
     }
     let links = if acted.links_closed == 0 { "no live link had it" } else { "its link is closed" };
-    output::hint(context, &format!("certificate {} and its key are revoked; {links}", acted.certificate.serial));
+    output::hint(context, &format!("certificate {} and its key are revoked; {links}", named(&acted.certificate)));
     Ok(())
 }
 
 /// The path of a certificate. What can be no serial is "not found" without asking: it could change the path otherwise.
 fn path(serial: &str) -> Result<String, Failure> {
+    if let Ok(key) = serial.parse::<SpkiSha256>() {
+        return Ok(format!("/api/v1/certificates/{key}"));
+    }
     match serial.parse::<Serial>() {
         Ok(serial) => Ok(format!("/api/v1/certificates/{serial}")),
         Err(error) => Err(Failure::because(Code::NotFound, error, "no such certificate; see `roadstead cert list`")),
@@ -88,7 +93,15 @@ fn cluster(certificate: &CertificateView) -> String {
     certificate.cluster.clone().unwrap_or_else(|| "(removed)".to_owned())
 }
 
-/// Which enrolment, and which certificate of it.
+/// What `cert show` and `cert revoke` take: a serial is unique among those of one issuer only.
+fn named(certificate: &CertificateView) -> String {
+    if certificate.external_ca.is_some() { certificate.key.clone() } else { certificate.serial.clone() }
+}
+
+/// Which enrolment, and which certificate of it; of an external CA's nobody knows.
 fn place(certificate: &CertificateView) -> String {
+    if certificate.external_ca.is_some() {
+        return "external".to_owned();
+    }
     format!("{}.{}", certificate.enrolment, certificate.generation)
 }

@@ -79,6 +79,11 @@ impl Client {
         self.exchange(Method::DELETE, path, Bytes::new()).await.map(drop)
     }
 
+    /// Deletes, and reads what the answer says of it.
+    pub(super) async fn delete_for<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        parse(&self.exchange(Method::DELETE, path, Bytes::new()).await?)
+    }
+
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
         let stream = match tokio::time::timeout(self.limits.connect, self.connect()).await {
             Ok(connected) => connected?,

@@ -13,6 +13,7 @@ use super::args::{ClusterAddArgs, ManifestArgs, NamedArgs, PlainArgs};
 use super::client::block_on;
 use super::client_config;
 use super::defaults::{AGENT_NAMESPACE, IMAGE_REPOSITORY};
+use super::external;
 use super::failure::{Code, Failure};
 use super::manifest::{self, AgentManifest};
 use super::output::{self, Format};
@@ -166,6 +167,7 @@ pub(super) fn show(args: &NamedArgs, context: &mut Context<'_>) -> Result<(), Fa
         ("certificate until", at(view.certificate_expires)),
         ("proof", proof(&view)),
         ("clock", view.clock_ahead_seconds.map_or_else(|| "-".to_owned(), clock)),
+        ("names", names(&view)),
         ("agent", or_none(&view.agent_version)),
         ("kubernetes", or_none(&view.kubernetes_version)),
     ];
@@ -229,6 +231,13 @@ fn proof(cluster: &ClusterView) -> String {
         0 => pinned,
         keys => format!("{pinned}; {keys} keys wait: roadstead cluster jwks show {}", cluster.name),
     }
+}
+
+/// The names of external CAs' certificates that stand for it.
+fn names(cluster: &ClusterView) -> String {
+    let names: Vec<_> =
+        cluster.mapped.iter().map(|mapped| format!("{} ({})", external::text(mapped), mapped.ca)).collect();
+    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
 }
 
 fn labels(labels: &BTreeMap<String, String>) -> String {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod commands;
+mod external;
 pub(super) mod fake_hub;
 mod join;
 mod jwks;

@@ -5,6 +5,7 @@ mod backup;
 mod ca;
 mod certificates;
 mod clusters;
+mod external;
 mod join_tokens;
 mod revocation;
 mod state;
@@ -83,10 +84,20 @@ async fn dispatch(hub: &Hub, caller: &Principal, request: Request<Incoming>) -> 
             ca::status(hub).await
         }
         (&Method::POST, ["ca", "root", action]) => ca::root(hub, admin(caller)?, action, request).await,
+        (&Method::GET, ["ca", "external"]) => external::list(hub, admin(caller)?),
+        (&Method::POST, ["ca", "external"]) => external::add(hub, admin(caller)?, read(request).await?).await,
+        (&Method::DELETE, ["ca", "external", pin]) => external::remove(hub, admin(caller)?, pin).await,
+        (&Method::GET, ["names"]) => external::names(hub, admin(caller)?),
+        (&Method::POST, ["clusters", name, "map"]) => {
+            external::map(hub, admin(caller)?, name, read(request).await?).await
+        }
+        (&Method::POST, ["clusters", name, "unmap"]) => {
+            external::unmap(hub, admin(caller)?, name, read(request).await?).await
+        }
         (&Method::POST, ["ca", step]) => ca::step(hub, admin(caller)?, step, read(request).await?).await,
         (
             _,
-            ["whoami" | "status" | "clusters" | "certificates" | "tokens" | "backup" | "ca", ..]
+            ["whoami" | "status" | "clusters" | "certificates" | "tokens" | "backup" | "ca" | "names", ..]
             | ["restore", "acknowledge"],
         ) => {
             Err(Status::new(Reason::MethodNotAllowed, format!("{} is not allowed on /api/v1/{path}", request.method())))

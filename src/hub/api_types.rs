@@ -2,6 +2,7 @@
 //! Knows neither HTTP nor the store. Requests refuse unknown fields; answers allow them, so that an older client can read a newer hub.
 
 mod ca;
+mod external;
 mod join;
 mod jwks;
 mod restored;
@@ -20,6 +21,7 @@ pub use ca::{
     CA_NOT_READY, CaAuthority, CaCounts, CaDistrusted, CaLaggard, CaStatus, CaStep, ROOT_KEY, RootExport, RootExported,
     RootGiven,
 };
+pub use external::{ExternalCaAdd, ExternalCaList, ExternalCaView, MappedNameList, MappedNameView, NameMap};
 pub use join::{JoinTokenCreate, JoinTokenList, JoinTokenView, JoinUse};
 pub use jwks::{JwksKey, JwksSet, JwksShown, JwksView, NonceGiven};
 pub use restored::RestoredView;
@@ -165,6 +167,9 @@ pub struct ClusterView {
     /// does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead_seconds: Option<i64>,
+    /// Names of certificates of external CAs that stand for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mapped: Vec<MappedNameView>,
     /// Version of its agent, as the agent says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_version: Option<String>,

@@ -4,6 +4,7 @@
 mod attest;
 mod certificates;
 mod deny;
+mod external;
 mod join;
 mod join_tokens;
 mod ledger;
@@ -24,11 +25,13 @@ use time::OffsetDateTime;
 pub(super) use self::{
     attest::{Attest, AttestError, Pinned, Seen},
     deny::LOCKS,
+    external::{ExternalCa, ExternalCertificate, ExternalError, MappedName},
     join::{JoinError, Joining},
     join_tokens::JoinWish,
     ledger::Denied,
     records::{
-        CertificateRecord, Cluster, HubToken, JoinRecord, Lock, LockedBy, RevokedCertificate, StandingRecord, Use,
+        CertificateRecord, Cluster, HubToken, JoinRecord, Lock, LockedBy, RevokedCertificate, RevokedKey,
+        StandingRecord, Use,
     },
     roots::RootsRecord,
     standing::{Admitted, RenewError},
@@ -93,6 +96,8 @@ impl DirectoryError {
 pub(super) struct Directory {
     store: Arc<dyn Store>,
     memory: RwLock<Memory>,
+    /// Held from looking at external CAs and names to having changed them.
+    external_changes: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +111,7 @@ struct Memory {
     /// When the newest certificate of each cluster ends.
     certificates: HashMap<ClusterUid, OffsetDateTime>,
     ledger: ledger::Ledger,
+    external: external::External,
     /// What each cluster's agent knows and holds of the authorities, and the commit that wrote it.
     roots: HashMap<ClusterUid, (Revision, RootsRecord)>,
 }
@@ -138,12 +144,26 @@ impl Directory {
             memory.certified(&certificate);
         }
         memory.ledger.load(&*store).await?;
-        Ok(Self { store, memory: RwLock::new(memory) })
+        memory.external = external::External::load(&*store).await?;
+        Ok(Self { store, memory: RwLock::new(memory), external_changes: tokio::sync::Mutex::default() })
     }
 
-    /// When the newest certificate of a cluster's agent ends; `None` before it enrolled.
+    /// When the newest certificate of a cluster's agent ends; `None` before it enrolled. Of own and external ones, that which came into use
+    /// last counts.
     pub(super) fn certificate_ends(&self, cluster: &ClusterUid) -> Option<OffsetDateTime> {
-        self.read().certificates.get(cluster).copied()
+        let memory = self.read();
+        let own = memory.certificates.get(cluster).copied();
+        memory.in_use_external(cluster).map(|external| external.not_after).or(own)
+    }
+
+    /// Whether a certificate of the hub's own was ever issued to a cluster's agent and is recorded.
+    pub(super) fn has_own_certificate(&self, cluster: &ClusterUid) -> bool {
+        self.read().certificates.contains_key(cluster)
+    }
+
+    /// The external certificate that a cluster's agent showed last, if it showed none of the hub's own since.
+    pub(super) fn in_use_external(&self, cluster: &ClusterUid) -> Option<Arc<ExternalCertificate>> {
+        self.read().in_use_external(cluster).cloned()
     }
 
     /// When each cluster was last seen before this process.
@@ -209,6 +229,8 @@ impl Directory {
             Op::delete(roots::key(&cluster.uid), Expect::Any),
         ];
         ops.extend(attest::forget(&cluster.uid, &self.attest(&cluster.uid)));
+        let _changing = self.external_changes.lock().await;
+        ops.extend(self.read().external.forget_ops(&cluster.uid));
         for (key, join) in list::<JoinRecord>(&*self.store, "join/").await? {
             if join.cluster == cluster.uid && ops.len() < crate::store::MAX_OPS {
                 ops.push(Op::delete(key, Expect::Any));
@@ -219,6 +241,7 @@ impl Directory {
         memory.by_name.remove(&*cluster.name);
         memory.by_uid.remove(&cluster.uid);
         memory.ledger.forget_cluster(&cluster.uid);
+        memory.external.forget_cluster(&cluster.uid);
         memory.attests.remove(&cluster.uid);
         memory.roots.remove(&cluster.uid);
         Ok(cluster)
@@ -254,6 +277,12 @@ impl Memory {
     fn insert(&mut self, cluster: Arc<Cluster>) {
         self.by_uid.insert(cluster.uid.clone(), cluster.clone());
         self.by_name.insert(cluster.name.clone(), cluster);
+    }
+
+    fn in_use_external(&self, cluster: &ClusterUid) -> Option<&Arc<ExternalCertificate>> {
+        let standing = self.ledger.standing(cluster);
+        let own_since = standing.and_then(|record| record.standing.current()).map(|current| current.since);
+        self.external.newest_of(cluster).filter(|newest| own_since.is_none_or(|since| since <= newest.since))
     }
 
     fn certified(&mut self, certificate: &CertificateRecord) {

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::{
     Hub,
-    directory::{CertificateRecord, Cluster, Denied, DirectoryError, LockedBy},
+    directory::{CertificateRecord, Cluster, Denied, DirectoryError, ExternalCertificate, LockedBy},
     metrics::Alert,
 };
 use crate::{defaults, identity::VerifiedPeer, transport::LinkEnd, wire::CloseCode};
@@ -48,6 +48,21 @@ pub(super) async fn revoke_certificate(
     hub.directory.revoke_certificate(certificate, by, reason, OffsetDateTime::now_utc()).await?;
     let cluster = hub.directory.cluster_by_uid(&certificate.cluster);
     Ok(cluster.map_or(0, |cluster| cut_denied(hub, &cluster)))
+}
+
+/// Kills the key of an external certificate, whatever its CA still signs for it. How many links were closed by it.
+///
+/// # Errors
+/// The store's; nothing has changed then.
+pub(super) async fn revoke_key(
+    hub: &Hub,
+    certificate: &ExternalCertificate,
+    by: String,
+    reason: Option<String>,
+) -> Result<usize, DirectoryError> {
+    hub.directory.revoke_key(certificate, by, reason, OffsetDateTime::now_utc()).await?;
+    // It may have been shown as another cluster's before.
+    Ok(hub.directory.clusters().iter().map(|cluster| cut_denied(hub, cluster)).sum())
 }
 
 /// Closes the links of a cluster that was removed, and forgets it.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     defaults,
     identity::{
-        Authority, AuthorityKind, SpkiSha256,
+        Authority, AuthorityKind, ClusterUid, SpkiSha256,
         rotation::{Generation, Member, Step},
     },
     transport::LinkEnd,
@@ -40,11 +40,13 @@ pub(super) struct Made {
 /// Every enrolled cluster, as a rotation sees it.
 pub(super) fn members(hub: &Hub, keys: &Keys) -> Vec<Member> {
     let clusters = hub.directory.clusters();
-    clusters.iter().filter(|c| hub.directory.certificate_ends(&c.uid).is_some()).map(|c| member(hub, keys, c)).collect()
+    let enrolled = |uid: &ClusterUid| hub.directory.has_own_certificate(uid) || hub.directory.is_by_external(uid);
+    clusters.iter().filter(|c| enrolled(&c.uid)).map(|c| member(hub, keys, c)).collect()
 }
 
 fn member(hub: &Hub, keys: &Keys, cluster: &Cluster) -> Member {
     let known = hub.directory.roots(&cluster.uid);
+    let external = hub.directory.is_by_external(&cluster.uid);
     let agents = |root: Option<SpkiSha256>| keys.generation(AuthorityKind::Agents, &root?);
     Member {
         uid: cluster.uid.to_string(),
@@ -53,6 +55,7 @@ fn member(hub: &Hub, keys: &Keys, cluster: &Cluster) -> Member {
         told: known.acked.as_deref() == Some(hexadecimal(&keys.pins().hash()).as_str()),
         certified: agents(known.certified),
         linked: agents(known.linked),
+        external,
         saw: known.saw.and_then(|root| keys.generation(AuthorityKind::Hub, &root)),
     }
 }

@@ -23,7 +23,7 @@ use super::{
     backup::Keeper,
     directory::{Directory, DirectoryError},
     enrol::{Attempts, Nonces},
-    gateway,
+    external, gateway,
     links::Links,
     metrics::Metrics,
     pki::{Pki, PkiError},
@@ -137,6 +137,7 @@ pub async fn run(
         admin_tasks: TaskTracker::new(),
         draining: CancellationToken::new(),
     });
+    external::put_in_force(&hub);
     for (cluster, seen) in hub.directory.seen() {
         hub.links.remember(cluster, seen);
     }

@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     Hub,
     enrol::keys_shown,
+    external,
     links::{AgentInfo, Arrival, ClusterLink},
     metrics::Alert,
     revocation,
@@ -91,8 +92,11 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         link.close(code);
         Err(error)
     };
-    let (peer, root) = match hub.pki.verifier.verify(&link.peer_chain(), now) {
+    let (peer, root) = match external::identify(hub, &link.peer_chain(), now) {
         Ok(verified) => verified,
+        Err(error @ (PeerError::Unmapped { .. } | PeerError::Ambiguous(_))) => {
+            return refuse(CloseCode::Unmapped, error.into());
+        }
         Err(error) => return refuse(CloseCode::Protocol, error.into()),
     };
     let Some(cluster) = hub.directory.cluster_by_uid(peer.cluster()) else {
@@ -107,7 +111,10 @@ async fn admit(hub: &Hub, handshake: Handshake) -> Result<(Arc<ClusterLink>, Con
         Err(_) => return refuse(CloseCode::Protocol, SessionError::NoHello),
     };
     let agent = AgentInfo::of(&hello, OffsetDateTime::now_utc());
-    let agreed = CAPABILITIES.into_iter().filter(|can| hello.capabilities.iter().any(|c| c == can));
+    // Certificates of other CAs are renewed there.
+    let own = peer.external().is_none();
+    let can = CAPABILITIES.into_iter().filter(|can| own || ![RENEW, GENERATION].contains(can));
+    let agreed = can.filter(|can| hello.capabilities.iter().any(|c| c == can));
     let capabilities: Vec<_> = agreed.map(str::to_owned).collect();
     let [renews, paced, counts, rotates] = CAPABILITIES.map(|can| capabilities.iter().any(|c| c == can));
     // Before the agent is told: one that hears nothing comes again with the same certificate.
@@ -151,6 +158,9 @@ async fn look_again(hub: &Hub, link: &ClusterLink, cluster: &Arc<Cluster>) -> Re
     if hub.directory.cluster_by_uid(&cluster.uid).is_none() {
         return Err((CloseCode::Revoked, SessionError::UnknownCluster(cluster.uid.to_string())));
     }
+    if let Err(error) = external::holds(hub, &link.peer) {
+        return Err((CloseCode::Unmapped, error.into()));
+    }
     match revocation::check(hub, &link.peer) {
         Ok(()) => Ok(()),
         Err(denied) => Err((denied.close_code(), turned_away(hub, cluster, &link.peer, denied).await)),
@@ -167,6 +177,9 @@ async fn turned_away(hub: &Hub, cluster: &Arc<Cluster>, peer: &VerifiedPeer, den
 
 /// The peer's certificate is the one in use from now on, if it was the next one.
 async fn came_into_use(hub: &Hub, cluster: &Cluster, peer: &VerifiedPeer, agent: &AgentInfo, now: OffsetDateTime) {
+    if peer.external().is_some() {
+        return Box::pin(external::shown(hub, cluster, peer, now)).await;
+    }
     let (name, serial) = (&*cluster.name, peer.serial());
     match Box::pin(hub.directory.admit(peer, now)).await {
         Ok(Admitted::Current) => {}

@@ -255,6 +255,11 @@ impl Authority {
         &self.root
     }
 
+    /// Of the issuing key.
+    pub fn issuing_pin(&self) -> SpkiSha256 {
+        self.issuing_key.spki_sha256()
+    }
+
     /// The root as the one trust anchor of a verifier.
     pub fn roots(&self) -> RootCertStore {
         let mut store = RootCertStore::empty();

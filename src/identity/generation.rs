@@ -207,6 +207,11 @@ impl Standing {
         self.current.as_ref()
     }
 
+    /// When certificates were revoked last, whoever has joined since.
+    pub fn revoked_at(&self) -> Option<OffsetDateTime> {
+        self.revoked.as_ref().map(|revoked| revoked.at)
+    }
+
     /// When its certificates were revoked, if no agent has joined since.
     pub fn revoked(&self) -> Option<&Revoked> {
         self.revoked.as_ref().filter(|revoked| revoked.through >= self.enrolments)

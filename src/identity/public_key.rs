@@ -10,6 +10,9 @@ use x509_parser::{
 
 /// Smallest RSA modulus that gets a certificate, in bits (NIST SP 800-57: 128 bits of strength).
 pub const MIN_RSA_BITS: usize = 3072;
+/// Smallest RSA modulus in a certificate of an external CA, in bits: what such CAs issue (NIST SP 800-57: 112 bits of strength, the least
+/// that is allowed through 2030).
+pub const MIN_EXTERNAL_RSA_BITS: usize = 2048;
 /// Largest RSA modulus that gets a certificate, in bits: verifying costs grow with the square.
 pub const MAX_RSA_BITS: usize = 8192;
 
@@ -22,6 +25,9 @@ pub enum PublicKeyError {
     /// An RSA key outside [`MIN_RSA_BITS`]..=[`MAX_RSA_BITS`].
     #[error("an RSA key of {0} bits: {MIN_RSA_BITS} to {MAX_RSA_BITS} are accepted")]
     RsaSize(usize),
+    /// As [`PublicKeyError::RsaSize`], of an external CA.
+    #[error("an RSA key of {0} bits: {MIN_EXTERNAL_RSA_BITS} to {MAX_RSA_BITS} are accepted of an external CA")]
+    ExternalRsaSize(usize),
     /// A point that is compressed, hybrid, at infinity or of another length, an RSA key that is no PKCS#1, or bits left over. A second
     /// spelling of a key would have a second fingerprint, and what is refused by fingerprint would pass.
     #[error("a public key that is not encoded as its kind wants it: an uncompressed point, or a PKCS#1 RSA key")]
@@ -40,6 +46,19 @@ pub(super) enum PublicKeyKind {
 impl PublicKeyKind {
     /// The kind of `key`, if it may hold a certificate. That a point lies on its curve shows when a signature is verified with it.
     pub(super) fn of(key: &SubjectPublicKeyInfo<'_>) -> Result<Self, PublicKeyError> {
+        Self::with(key, MIN_RSA_BITS, PublicKeyError::RsaSize)
+    }
+
+    /// The same for a certificate of an external CA.
+    pub(super) fn of_external(key: &SubjectPublicKeyInfo<'_>) -> Result<Self, PublicKeyError> {
+        Self::with(key, MIN_EXTERNAL_RSA_BITS, PublicKeyError::ExternalRsaSize)
+    }
+
+    fn with(
+        key: &SubjectPublicKeyInfo<'_>,
+        least: usize,
+        refused: fn(usize) -> PublicKeyError,
+    ) -> Result<Self, PublicKeyError> {
         const UNCOMPRESSED: u8 = 4;
         let (kind, bits) = (&key.algorithm.algorithm, &key.subject_public_key);
         let bytes: &[u8] = &bits.data;
@@ -60,7 +79,9 @@ impl PublicKeyKind {
         } else if *kind == OID_SIG_ED25519 {
             (Self::Ed25519, 32)
         } else if *kind == OID_PKCS1_RSAENCRYPTION {
-            return rsa(key);
+            let bits = rsa_bits(key)?;
+            let fits = (least..=MAX_RSA_BITS).contains(&bits);
+            return if fits { Ok(Self::Rsa) } else { Err(refused(bits)) };
         } else {
             return Err(PublicKeyError::Kind);
         };
@@ -68,12 +89,7 @@ impl PublicKeyKind {
     }
 }
 
-fn rsa(key: &SubjectPublicKeyInfo<'_>) -> Result<PublicKeyKind, PublicKeyError> {
+fn rsa_bits(key: &SubjectPublicKeyInfo<'_>) -> Result<usize, PublicKeyError> {
     let rsa = RsaPublicKey::from_der(key.raw).or_else(|_| RsaPublicKey::from_der(&key.subject_public_key.data));
-    let bits = rsa.map_err(|_| PublicKeyError::Encoding)?.modulus_len() * 8;
-    if (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
-        Ok(PublicKeyKind::Rsa)
-    } else {
-        Err(PublicKeyError::RsaSize(bits))
-    }
+    Ok(rsa.map_err(|_| PublicKeyError::Encoding)?.modulus_len() * 8)
 }

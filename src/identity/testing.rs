@@ -15,6 +15,7 @@ use super::{
     KeyPair, LinkRequest, Serial, TrustDomain, VerifiedCsr, tls, verify::LINK_SERVER_NAME,
 };
 
+pub(crate) mod external;
 pub(crate) mod forge;
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);

@@ -21,7 +21,7 @@ use rustls::{
 };
 
 pub use self::https::{ALPN_ENROL, Given, GivenError, HttpsSlots, ends};
-use super::{HttpsVerifier, HubTrust, HubVerifier, KeyPair};
+use super::{HttpsVerifier, HubTrust, HubVerifier, KeyPair, verify::GivenIdentity};
 
 /// Why a certificate and a key make no TLS identity.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +122,19 @@ pub fn agent_client(
     key: &KeyPair,
     alpn: &[u8],
 ) -> Result<ClientConfig, TlsError> {
-    let own = Arc::new(rustls::sign::SingleCertAndKey::from(Arc::unwrap_or_clone(certified_key(chain, key)?)));
+    client_with(hub, certified_key(chain, key)?, alpn)
+}
+
+/// As [`agent_client`], with a certificate of another CA.
+///
+/// # Errors
+/// [`TlsError::Config`].
+pub fn given_client(hub: Arc<HubVerifier>, given: &GivenIdentity, alpn: &[u8]) -> Result<ClientConfig, TlsError> {
+    client_with(hub, given.certified(), alpn)
+}
+
+fn client_with(hub: Arc<HubVerifier>, own: Arc<CertifiedKey>, alpn: &[u8]) -> Result<ClientConfig, TlsError> {
+    let own = Arc::new(rustls::sign::SingleCertAndKey::from(Arc::unwrap_or_clone(own)));
     let mut config = client(hub)?.with_client_cert_resolver(own);
     config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();

@@ -7,11 +7,14 @@
 mod signatures;
 
 mod agent;
+mod external;
+mod given;
 mod https;
 mod hub;
 mod issuers;
 mod leaf;
 mod own;
+mod root;
 mod slot;
 mod trust;
 
@@ -24,11 +27,16 @@ use rustls::{
 use time::OffsetDateTime;
 
 pub use agent::{AgentVerifier, VerifiedPeer};
+pub use external::{
+    External, ExternalPeer, ExternalVerifier, LONG_EXTERNAL_LIFE, MAX_EXTERNAL_CHAIN, MAX_EXTERNAL_LIFE, MAX_NAMES,
+};
+pub use given::{GivenIdentity, GivenIdentityError};
 pub use https::HttpsVerifier;
 pub use hub::{HubVerifier, LINK_SERVER_NAME};
 pub use leaf::LeafError;
 pub use own::{OwnCertificate, OwnError};
-pub use slot::{AgentSlot, Trusted};
+pub use root::{ExternalRoot, RootError};
+pub use slot::{AgentSlot, Trusted, Vouched};
 pub use trust::{HubTrust, TrustError, key_of};
 
 /// Most certificates in a presented chain: leaf, issuing certificate, root (security design § 5.2).
@@ -41,8 +49,8 @@ pub const MAX_AGENT_LIFE: Duration = Duration::from_secs(48 * 3600);
 /// Why a peer is not who a link needs.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PeerError {
-    /// No certificate, or more than [`MAX_CHAIN`].
-    #[error("a chain of {0} certificates: 1 to {MAX_CHAIN} are accepted")]
+    /// No certificate, or more than [`MAX_CHAIN`], of an external CA [`MAX_EXTERNAL_CHAIN`].
+    #[error("a chain of {0} certificates: 1 to {MAX_CHAIN} are accepted, {MAX_EXTERNAL_CHAIN} of an external CA")]
     ChainLength(usize),
     /// A chain of more than [`MAX_CHAIN_BYTES`].
     #[error("a chain of {0} bytes: at most {MAX_CHAIN_BYTES} are accepted")]
@@ -59,6 +67,22 @@ pub enum PeerError {
     /// The chain holds, but the leaf is not one of ours.
     #[error("the certificate is not one for this purpose")]
     Leaf(#[from] LeafError),
+    /// The external root itself is out of time.
+    #[error("the certificate of the external CA has ended or is not valid yet")]
+    RootTime,
+    /// A good certificate of an external root, whose names stand for no cluster.
+    #[error(
+        "no cluster is mapped to a name of this certificate ({names}) of the external CA {root}: `roadstead cluster map` maps one"
+    )]
+    Unmapped {
+        /// Who vouches for it.
+        root: crate::identity::SpkiSha256,
+        /// Its names: printable, and not many.
+        names: String,
+    },
+    /// A good certificate of an external root, whose names stand for more than one cluster.
+    #[error("the names of this certificate ({0}) are mapped to more than one cluster")]
+    Ambiguous(String),
     /// The clock is before 1970.
     #[error("the clock is before 1970")]
     Clock,
@@ -86,7 +110,11 @@ impl From<PeerError> for rustls::Error {
 
 /// Whether a presented chain is of a size that is worth reading.
 fn check_size(leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), PeerError> {
-    if others.len() >= MAX_CHAIN {
+    check_size_of(leaf, others, MAX_CHAIN)
+}
+
+fn check_size_of(leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], most: usize) -> Result<(), PeerError> {
+    if others.len() >= most {
         return Err(PeerError::ChainLength(others.len() + 1));
     }
     let bytes = others.iter().fold(leaf.len(), |sum, other| sum.saturating_add(other.len()));

@@ -87,6 +87,8 @@ pub enum CloseCode {
     Silent,
     /// The cluster is locked: dialling again helps once it is unlocked.
     Locked,
+    /// The certificate is another CA's, good, and of no cluster: dialling again helps once one of its names is mapped.
+    Unmapped,
     /// A code of a newer version.
     Unknown(u64),
 }
@@ -104,6 +106,7 @@ impl CloseCode {
             Self::Expired => 0x1006,
             Self::Silent => 0x1007,
             Self::Locked => 0x1008,
+            Self::Unmapped => 0x1009,
             Self::Unknown(code) => code,
         }
     }
@@ -120,6 +123,7 @@ impl CloseCode {
             Self::Expired => "certificate expired",
             Self::Silent => "nothing was heard for too long",
             Self::Locked => "cluster locked",
+            Self::Unmapped => "certificate of no cluster",
             Self::Unknown(_) => "unknown code",
         }
     }
@@ -137,6 +141,7 @@ impl From<u64> for CloseCode {
             0x1006 => Self::Expired,
             0x1007 => Self::Silent,
             0x1008 => Self::Locked,
+            0x1009 => Self::Unmapped,
             other => Self::Unknown(other),
         }
     }

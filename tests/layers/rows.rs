@@ -32,6 +32,10 @@ const LINKS: &str = "tests/abuse/links.rs";
 const FORGE: &str = "tests/abuse/links/forge.rs";
 const CORPUS: Named =
     ("src/identity/verify/tests/corpus.rs", "every_certificate_of_the_corpus_is_refused_with_its_reason");
+const EXTERNAL: Named = (
+    "src/identity/verify/tests/external.rs",
+    "every_external_certificate_is_the_cluster_or_the_refusal_that_it_must_be",
+);
 const REQUESTS: Named = ("src/identity/csr/tests/corpus.rs", "every_request_of_the_corpus_is_refused_with_its_reason");
 const HUBS: Named = ("src/identity/verify/tests/hubs.rs", "an_agent_refuses_everything_but_its_hub");
 const RENEWAL: Named = ("tests/renewal.rs", "a_certificate_is_renewed_over_the_link_and_nobody_notices");
@@ -154,9 +158,9 @@ const ROWS: &[(&str, &str, State)] = &[
     ),
     ("T076", "a session that is resumed", Run(&[Id(LINKS), Test(TLS, "links_are_never_resumed")])),
     ("T077", "early data", Run(&[Id(LINKS), Test(TLS, "early_data_is_never_accepted")])),
-    ("T078", "the wrong extended key usage", Run(&[of(CORPUS), Id(FORGE)])),
-    ("T079", "the wrong name", Run(&[of(CORPUS), Id(FORGE)])),
-    ("T080", "CA certificates, long chains, many bytes", Run(&[of(CORPUS), Id(FORGE)])),
+    ("T078", "the wrong extended key usage", Run(&[of(CORPUS), of(EXTERNAL), Id(FORGE)])),
+    ("T079", "the wrong name", Run(&[of(CORPUS), of(EXTERNAL), Id(FORGE)])),
+    ("T080", "CA certificates, long chains, many bytes", Run(&[of(CORPUS), of(EXTERNAL), Id(FORGE)])),
     (
         "T081",
         "an agent's certificate as a hub's or a user's",

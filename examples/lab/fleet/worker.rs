@@ -77,6 +77,7 @@ fn settings(orders: &Orders, (name, token): &(String, String), api_server: &ApiS
         hub_ca_pins: vec![orders.pin.parse().context("the hub's pin")?],
         cluster: None,
         join_token: Some(JoinToken::Text(Secret::new(token.clone()))),
+        certificate: None,
         state: StateAt::Directory(dir),
         api_server: ApiServerFrom::Kubeconfig { path: kubeconfig, context: None },
         admin_listen: "127.0.0.1:0".parse()?,

@@ -18,8 +18,8 @@ use crate::{
     defaults,
     identity::{
         HttpsVerifier, HubTrust, HubUrl, HubVerifier, KeyPair, TrustDomain,
-        tls::{ALPN_ENROL, agent_client, https_client, probe_client},
-        verify::{LINK_SERVER_NAME, PeerError},
+        tls::{ALPN_ENROL, agent_client, given_client, https_client, probe_client},
+        verify::{GivenIdentity, LINK_SERVER_NAME, PeerError},
     },
     transport::{DialError, Dialer},
     wire::{ALPN_LINK, CloseCode},
@@ -39,6 +39,8 @@ pub enum Caller {
         /// Its key.
         key: Arc<KeyPair>,
     },
+    /// With a certificate of another CA.
+    Given(GivenIdentity),
     /// Without one: the hub must refuse, and that it does shows that it is there.
     Nobody,
 }
@@ -193,6 +195,7 @@ async fn udp(hub: &HubUrl, addresses: &[SocketAddr], trust: &HubTrust, caller: &
             let verifier = Arc::new(HubVerifier::new(trust.clone(), trust_domain.clone()));
             agent_client(verifier, chain.clone(), key, ALPN_LINK)
         }
+        Caller::Given(given) => given_client(Arc::new(HubVerifier::of_any_domain(trust.clone())), given, ALPN_LINK),
         Caller::Nobody => probe_client(trust.clone(), ALPN_LINK),
     };
     let tls = match tls {
@@ -224,8 +227,13 @@ async fn dial(address: SocketAddr, tls: Arc<rustls::ClientConfig>, caller: &Call
     };
     dialer.close(CloseCode::Normal, defaults::SESSION_GRACE).await;
     Ok(match (caller, refusal) {
-        (Caller::Agent { .. }, None) => Finding::ok(CHECK, format!("a link to {address} comes up")),
+        (Caller::Agent { .. } | Caller::Given(_), None) => Finding::ok(CHECK, format!("a link to {address} comes up")),
         (Caller::Nobody, _) => Finding::ok(CHECK, format!("{address} answers by QUIC")),
+        (Caller::Given(_), Some(refusal)) => Finding::failed(
+            CHECK,
+            format!("{address} answers by QUIC, and the link is refused: {refusal}"),
+            "see the hub's log for why: is the CA trusted (`roadstead ca external list`), and a name of the certificate mapped (`roadstead cluster map`)?",
+        ),
         (Caller::Agent { .. }, Some(refusal)) => Finding::failed(
             CHECK,
             format!("{address} answers by QUIC, and the link is refused: {refusal}"),

@@ -22,18 +22,8 @@ use crate::{
     wire::CloseCode,
 };
 
-/// Why another link is wanted.
-struct Move {
-    /// A certificate that is to be kept before the link is dialled with it.
-    renewed: Option<Identity>,
-    /// How long to wait before it is dialled.
-    delay: Duration,
-    /// How long requests of the old one may take.
-    grace: Duration,
-}
-
-/// What became of it.
-enum Moved {
+/// What became of a wish for another link.
+pub(super) enum Moved {
     Yes,
     No,
     Lost(LinkEnd),
@@ -92,7 +82,8 @@ impl Agent {
                 Some(Event::Due) => (None, Duration::ZERO, grace_of_old),
                 None => continue,
             };
-            match self.move_on(&mut live, identity, Move { renewed, delay, grace }, stop).await? {
+            let next = self.next_link(identity, renewed, delay);
+            match self.move_on(&mut live, next, grace, stop).await? {
                 Moved::Yes => (renew_at, up) = (self.renew_at(&live, identity), Instant::now()),
                 Moved::No => renew_at = Some(renewal::retry_at(identity, live.hub_now())),
                 Moved::Lost(end) => return Ok(self.lost(redial, up, &end)),
@@ -116,15 +107,14 @@ impl Agent {
         }
     }
 
-    /// Make before break: the old link serves while the next one is dialled, and until its requests have ended.
-    async fn move_on(
+    /// Make before break: the old link serves while `next` comes up, and until its requests have ended, for `grace` at most.
+    pub(super) async fn move_on(
         &self,
         live: &mut Live,
-        identity: &mut Identity,
-        Move { renewed, delay, mut grace }: Move,
+        next: impl Future<Output = Result<Option<Live>, RunError>>,
+        mut grace: Duration,
         stop: &CancellationToken,
     ) -> Result<Moved, RunError> {
-        let next = self.next_link(identity, renewed, delay);
         tokio::pin!(next);
         let next = loop {
             tokio::select! {
@@ -165,7 +155,7 @@ impl Agent {
         self.connect(identity, &mut Redial::default()).await
     }
 
-    fn lost(&self, redial: &mut Redial, up: Instant, end: &LinkEnd) -> bool {
+    pub(super) fn lost(&self, redial: &mut Redial, up: Instant, end: &LinkEnd) -> bool {
         self.health.connected(false);
         tracing::warn!(%end, "link lost");
         redial.lost(up.elapsed(), end);
@@ -187,7 +177,7 @@ impl Agent {
     }
 
     /// Stops in order: requests under way may end, then the hub is told. `false`, for nothing follows.
-    async fn finish(&self, mut live: Live) -> Result<bool, RunError> {
+    pub(super) async fn finish(&self, mut live: Live) -> Result<bool, RunError> {
         tracing::info!(streams = live.streams(), "agent stops");
         let deadline = Instant::now() + defaults::AGENT_DRAIN;
         while (live.streams() > 0 || !self.retiring.is_empty()) && Instant::now() < deadline {

@@ -89,3 +89,19 @@ fn secrets_are_named_with_their_namespace() {
         assert!(state_secret(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn files_of_another_ca_are_both_given_and_no_other_proof_beside_them() {
+    let given = |more: AgentArgs, env: &[(&str, &str)]| {
+        read(AgentArgs { cert: Some("/c".into()), ..more }, env).map(|found| found.certificate)
+    };
+    let both = AgentArgs { key: Some("/k".into()), ..args() };
+    let files = CertificateFiles { cert: "/c".into(), key: "/k".into() };
+    assert_eq!(given(AgentArgs { key: Some("/k".into()), ..args() }, &[]).unwrap(), Some(files.clone()));
+    assert_eq!(given(args(), &[("ROADSTEAD_KEY", "/k")]).unwrap(), Some(files));
+    assert!(given(args(), &[]).unwrap_err().to_string().contains("--cert and --key"));
+    let uid = AgentArgs { cluster_uid: Some("01jdq3v5c0e8m2k4n6p8r0s2t4".into()), ..both };
+    assert!(given(uid, &[]).unwrap_err().to_string().contains("does not join"));
+    let token = [("ROADSTEAD_JOIN_TOKEN_FILE", "/t"), ("ROADSTEAD_KEY", "/k")];
+    assert!(given(args(), &token).unwrap_err().to_string().contains("does not join"));
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{ClientArgs, OutputArgs, PlainArgs};
+use super::{ClientArgs, ExternalCaCommand, OutputArgs, PlainArgs};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum CaCommand {
@@ -27,6 +27,9 @@ pub(in crate::cli) enum CaCommand {
     Root(RootCommand),
     /// Rotate: every step from here to the end, each as soon as it may be taken
     Rotate(CaRotateArgs),
+    /// Manage CAs of others that issue agents' certificates
+    #[command(subcommand)]
+    External(ExternalCaCommand),
 }
 
 /// Who need not be ready.

@@ -20,9 +20,9 @@ pub(in crate::cli) struct BecauseArgs {
 pub(in crate::cli) enum CertCommand {
     /// List certificates of agents, the oldest first
     List(CertListArgs),
-    /// Show one certificate
+    /// Show one certificate: NAME is its serial, or its key (sha256:…) if an external CA issued it
     Show(NamedArgs),
-    /// Revoke one certificate and its key, now
+    /// Revoke one certificate and its key, now: NAME is its serial, or its key (sha256:…) if an external CA issued it
     Revoke(BecauseArgs),
 }
 

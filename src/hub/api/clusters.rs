@@ -4,7 +4,7 @@ use http::StatusCode;
 use time::OffsetDateTime;
 
 use super::{
-    Answer, attest, failed, join_tokens, json,
+    Answer, attest, external, failed, join_tokens, json,
     state::{Stands, stands},
 };
 use crate::{
@@ -52,6 +52,7 @@ pub(super) fn view(hub: &Hub, cluster: &Cluster) -> ClusterView {
         pinned_keys: keys(&attest.pinned),
         pending_keys: keys(&attest.pending),
         clock_ahead_seconds: link.as_ref().and_then(|l| l.agent.clock_ahead).map(time::Duration::whole_seconds),
+        mapped: hub.directory.mapped_names(Some(&cluster.uid)).iter().map(external::name_view).collect(),
         agent_version: link.as_ref().and_then(|l| said(&l.agent.version)),
         kubernetes_version: link.as_ref().and_then(|l| said(&l.agent.kubernetes_version)),
     }

@@ -49,18 +49,33 @@ fn locked(hub: &Hub, cluster: &Cluster) -> Option<Stands> {
 }
 
 fn revoked(hub: &Hub, cluster: &Cluster) -> Option<Stands> {
-    let record = hub.directory.standing(&cluster.uid)?;
-    let next = format!("`roadstead cluster rekey {}` lets its agent join anew", cluster.name);
+    let external = hub.directory.in_use_external(&cluster.uid);
+    let next = match &external {
+        Some(_) => "give its agent a certificate with a new key, issued from now on".to_owned(),
+        None => format!("`roadstead cluster rekey {}` lets its agent join anew", cluster.name),
+    };
     let stands = |reason, since| Stands {
         state: ClusterState::Revoked,
         reason: Some(reason),
         since: Some(since),
         next_step: Some(next),
     };
-    if let Some(revoked) = record.standing.revoked() {
+    if let Some(key) = external.as_ref().and_then(|shown| hub.directory.revoked_key(&shown.spki)) {
+        let why = key.reason.as_deref().map_or(String::new(), |why| format!("{why}: "));
+        return Some(stands(
+            format!("{why}the key {} of its agent's certificate was revoked by {}", key.spki, key.by),
+            key.at,
+        ));
+    }
+    let record = hub.directory.standing(&cluster.uid)?;
+    let before = |revoked: OffsetDateTime| external.as_ref().is_none_or(|shown| shown.since <= revoked);
+    if let Some(revoked) = record.standing.revoked().filter(|revoked| before(revoked.at)) {
         let by = record.revoked_by.as_deref().unwrap_or("an administrator");
         let why = record.revoked_reason.as_deref().map_or(String::new(), |why| format!("{why}: "));
         return Some(stands(format!("{why}every certificate so far was revoked by {by}"), revoked.at));
+    }
+    if external.is_some() {
+        return None;
     }
     let certificate = hub.directory.revoked_certificate(record.standing.current()?.serial)?;
     let why = certificate.reason.as_deref().map_or(String::new(), |why| format!("{why}: "));
@@ -74,7 +89,12 @@ fn ended(hub: &Hub, cluster: &Cluster, now: OffsetDateTime) -> Option<Stands> {
         state: ClusterState::Expired,
         reason: Some("its agent was away until its certificate had ended".to_owned()),
         since: Some(at),
-        next_step: Some(format!("`roadstead cluster rekey {}` lets its agent join anew", cluster.name)),
+        next_step: Some(match hub.directory.in_use_external(&cluster.uid) {
+            Some(_) => {
+                "see why its issuer writes no new certificate: the agent takes the next one by itself".to_owned()
+            }
+            None => format!("`roadstead cluster rekey {}` lets its agent join anew", cluster.name),
+        }),
     })
 }
 

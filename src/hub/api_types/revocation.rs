@@ -65,8 +65,14 @@ impl CertificateState {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateView {
-    /// Its serial, lower-case hexadecimal.
+    /// Its serial, lower-case hexadecimal. Of an external CA's: unique among that CA's only.
     pub serial: String,
+    /// The external CA that issued it, `sha256:<hex>` of its root's key; absent = the hub. Such a certificate is named by its `key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_ca: Option<String>,
+    /// The names in an external CA's certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// The cluster's name; absent when it was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,

@@ -56,8 +56,9 @@ impl Directory {
             let ops = keys.iter().map(|key| Op::delete(key.clone(), Expect::Any)).collect();
             self.store.commit(ops).await.map_err(DirectoryError::Commit)?;
         }
+        let external = self.forget_external(long_ended).await?;
         // What has ended is refused for that, and needs no place in memory; revoked keys stay refused as long as they are kept.
         self.write().ledger.forget(now, long_ended);
-        Ok(gone.len())
+        Ok(gone.len() + external)
     }
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::{CertificateRecord, Directory, DirectoryError, Lock, LockedBy, RevokedCertificate, put};
+use super::{
+    CertificateRecord, Directory, DirectoryError, ExternalCertificate, Lock, LockedBy, RevokedCertificate, RevokedKey,
+    put,
+};
 use crate::{
-    identity::{ClusterUid, Serial},
+    identity::{ClusterUid, Serial, SpkiSha256},
     store::{Expect, Op},
 };
 
@@ -14,6 +17,9 @@ use crate::{
 pub(in crate::hub) const LOCKS: &str = "deny/clusters/";
 /// Below it are certificates, by serial.
 pub(super) const REVOKED: &str = "deny/certificates/";
+
+/// Below it are keys of external certificates.
+pub(super) const KEYS: &str = "deny/keys/";
 
 impl Directory {
     /// The lock of a cluster.
@@ -73,6 +79,28 @@ impl Directory {
         let revoked = RevokedCertificate { serial, spki, cluster, by, reason, at: now, not_after };
         self.commit(put(format!("{REVOKED}{serial}"), &revoked, Expect::Any)).await?;
         self.write().ledger.revoke(revoked);
+        Ok(())
+    }
+
+    /// That a key of external certificates was revoked.
+    pub(in crate::hub) fn revoked_key(&self, spki: &SpkiSha256) -> Option<Arc<RevokedKey>> {
+        self.read().ledger.external_keys.get(spki).cloned()
+    }
+
+    /// Revokes the key of an external certificate, and with it whatever its CA signs for it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(in crate::hub) async fn revoke_key(
+        &self,
+        certificate: &ExternalCertificate,
+        by: String,
+        reason: Option<String>,
+        now: OffsetDateTime,
+    ) -> Result<(), DirectoryError> {
+        let key = RevokedKey { spki: certificate.spki, cluster: certificate.cluster.clone(), by, reason, at: now };
+        self.commit(put(format!("{KEYS}{}", key.spki), &key, Expect::Any)).await?;
+        self.write().ledger.external_keys.insert(key.spki, Arc::new(key));
         Ok(())
     }
 

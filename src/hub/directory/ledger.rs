@@ -9,9 +9,9 @@ use time::OffsetDateTime;
 
 use super::{
     CertificateRecord, DirectoryError,
-    deny::{LOCKS, REVOKED},
+    deny::{KEYS, LOCKS, REVOKED},
     list,
-    records::{Lock, RevokedCertificate, StandingRecord},
+    records::{Lock, RevokedCertificate, RevokedKey, StandingRecord},
     standing::STANDINGS,
 };
 use crate::{
@@ -32,6 +32,9 @@ pub(in crate::hub) enum Denied {
     /// The certificate, or its key.
     #[error("certificate {0} was revoked")]
     CertificateRevoked(Serial),
+    /// The key of a certificate of an external CA.
+    #[error("the key {0} was revoked")]
+    KeyRevoked(SpkiSha256),
     /// A restored hub cannot tell whether it is revoked.
     #[error("certificate {0} is not recorded here, and the cluster's certificates were revoked once")]
     Unrecorded(Serial),
@@ -52,9 +55,11 @@ impl Denied {
         match self {
             // A copy locks the cluster: the agent hears what follows from it.
             Self::Locked(_) | Self::Copied(_) => CloseCode::Locked,
-            Self::ClusterRevoked(_) | Self::CertificateRevoked(_) | Self::Unrecorded(_) | Self::Replaced => {
-                CloseCode::Revoked
-            }
+            Self::ClusterRevoked(_)
+            | Self::CertificateRevoked(_)
+            | Self::KeyRevoked(_)
+            | Self::Unrecorded(_)
+            | Self::Replaced => CloseCode::Revoked,
             Self::Late => CloseCode::Superseded,
         }
     }
@@ -62,7 +67,11 @@ impl Denied {
     /// Whether a link that is up must go. A spent certificate's may serve on until its successor's link has taken over.
     pub(in crate::hub) fn cuts_live_links(&self) -> bool {
         match self {
-            Self::Locked(_) | Self::ClusterRevoked(_) | Self::CertificateRevoked(_) | Self::Unrecorded(_) => true,
+            Self::Locked(_)
+            | Self::ClusterRevoked(_)
+            | Self::CertificateRevoked(_)
+            | Self::KeyRevoked(_)
+            | Self::Unrecorded(_) => true,
             Self::Replaced | Self::Late | Self::Copied(_) => false,
         }
     }
@@ -74,6 +83,8 @@ pub(super) struct Ledger {
     pub(super) locks: HashMap<ClusterUid, Arc<Lock>>,
     pub(super) revoked: HashMap<Serial, Arc<RevokedCertificate>>,
     revoked_keys: HashSet<SpkiSha256>,
+    /// Keys of external certificates.
+    pub(super) external_keys: HashMap<SpkiSha256, Arc<RevokedKey>>,
     standings: HashMap<ClusterUid, (Revision, Arc<StandingRecord>)>,
     /// Certificates that have not ended.
     issued: HashMap<Serial, (ClusterUid, Held)>,
@@ -89,6 +100,9 @@ impl Ledger {
         }
         for (_, revoked) in list::<RevokedCertificate>(store, REVOKED).await? {
             self.revoke(revoked);
+        }
+        for (_, key) in list::<RevokedKey>(store, KEYS).await? {
+            self.external_keys.insert(key.spki, Arc::new(key));
         }
         for (key, record) in list::<StandingRecord>(store, STANDINGS).await? {
             if let Ok(uid) = key.trim_start_matches(STANDINGS).parse() {
@@ -132,7 +146,7 @@ impl Ledger {
     }
 
     pub(super) fn is_key_revoked(&self, spki: SpkiSha256) -> bool {
-        self.revoked_keys.contains(&spki)
+        self.revoked_keys.contains(&spki) || self.external_keys.contains_key(&spki)
     }
 
     /// Forgets certificates that have ended, and revoked ones for which that is long ago.
@@ -154,8 +168,11 @@ impl Ledger {
         if let Some(lock) = self.locks.get(peer.cluster()) {
             return Err(Denied::Locked(lock.clone()));
         }
+        if let Some(external) = peer.external() {
+            return self.judge_external(peer, external.not_before());
+        }
         let serial = peer.serial();
-        if self.revoked.contains_key(&serial) || self.revoked_keys.contains(&peer.spki_sha256()) {
+        if self.revoked.contains_key(&serial) || self.is_key_revoked(peer.spki_sha256()) {
             return Err(Denied::CertificateRevoked(serial));
         }
         let Some(record) = self.standing(peer.cluster()) else { return Ok(Verdict::Next) };
@@ -173,5 +190,19 @@ impl Ledger {
             Verdict::Replaced => Err(Denied::Replaced),
             Verdict::Revoked => Err(Denied::ClusterRevoked(record.revoked_reason.clone())),
         }
+    }
+
+    /// A certificate of an external CA: its serial may be one of ours by chance, it stands in no line of renewals, and that its predecessor
+    /// is spent nobody says. It is dead if its key is, or if it was issued before the cluster's certificates were revoked.
+    fn judge_external(&self, peer: &VerifiedPeer, not_before: OffsetDateTime) -> Result<Verdict, Denied> {
+        let revoked = self.standing(peer.cluster()).filter(|record| {
+            let at = record.standing.revoked_at();
+            at.is_some_and(|at| not_before <= at)
+        });
+        if let Some(record) = revoked {
+            return Err(Denied::ClusterRevoked(record.revoked_reason.clone()));
+        }
+        let spki = peer.spki_sha256();
+        if self.is_key_revoked(spki) { Err(Denied::KeyRevoked(spki)) } else { Ok(Verdict::Current) }
     }
 }

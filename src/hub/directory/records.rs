@@ -212,6 +212,23 @@ pub(crate) struct RevokedCertificate {
     pub not_after: OffsetDateTime,
 }
 
+/// A key in certificates of an external CA that is dead, whatever that CA still signs for it. Kept for good.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct RevokedKey {
+    /// The key.
+    pub spki: SpkiSha256,
+    /// Whose it was.
+    pub cluster: ClusterUid,
+    /// By whom it was revoked.
+    pub by: String,
+    /// And why.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// When.
+    #[serde(with = "rfc3339")]
+    pub at: OffsetDateTime,
+}
+
 /// What the hub knows of a cluster's certificates, and who revoked them.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct StandingRecord {

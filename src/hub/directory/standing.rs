@@ -67,7 +67,9 @@ impl Directory {
 
     /// What is recorded of a peer's certificate.
     pub(in crate::hub) fn held(&self, peer: &VerifiedPeer) -> Option<Held> {
-        self.read().ledger.held(peer.serial()).map(|(_, held)| *held)
+        // What another CA issued may have the same serial.
+        let own = peer.external().is_none();
+        self.read().ledger.held(peer.serial()).filter(|_| own).map(|(_, held)| *held)
     }
 
     /// What is known of a cluster's certificates.
@@ -84,6 +86,9 @@ impl Directory {
         peer: &VerifiedPeer,
         now: OffsetDateTime,
     ) -> Result<Admitted, DirectoryError> {
+        if peer.external().is_some() {
+            return Ok(Admitted::Current);
+        }
         let adopted = self.held(peer).is_none();
         for _ in 0..defaults::STANDING_RACES {
             let (expect, mut record) = self.stored_standing(peer.cluster()).await?;
@@ -204,6 +209,11 @@ impl Directory {
         reason: Option<String>,
         now: OffsetDateTime,
     ) -> Result<(), DirectoryError> {
+        // Before all else: their CA may sign for them again, and a later certificate is good.
+        let shown = self.read().external.of_cluster(cluster);
+        for certificate in shown.iter().filter(|certificate| certificate.not_after > now) {
+            self.revoke_key(certificate, by.clone(), reason.clone(), now).await?;
+        }
         for _ in 0..defaults::STANDING_RACES {
             let (expect, mut record) = self.stored_standing(cluster).await?;
             record.standing.revoke(now);

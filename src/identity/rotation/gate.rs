@@ -20,6 +20,8 @@ pub struct Member {
     pub certified: Option<Generation>,
     /// Who signed the certificate that its newest link came with.
     pub linked: Option<Generation>,
+    /// Its agent's certificate is of another CA: it need not be renewed here.
+    pub external: bool,
     /// Which generation the hub presented to its newest link.
     pub saw: Option<Generation>,
 }
@@ -29,7 +31,7 @@ impl Member {
     /// yet; one that is in use may be stored still although a newer one was issued.
     pub fn is_on(&self, generation: Generation) -> bool {
         let of = |seen: Option<Generation>| seen.unwrap_or(Generation::Current) == generation;
-        of(self.certified) && of(self.linked)
+        self.external || (of(self.certified) && of(self.linked))
     }
 }
 

@@ -13,7 +13,16 @@ type Led = Option<(Phase, Keys)>;
 
 fn member(name: &str) -> Member {
     let on = Some(Generation::Current);
-    Member { uid: format!("uid-{name}"), name: name.into(), live: true, told: true, certified: on, linked: on, saw: on }
+    Member {
+        uid: format!("uid-{name}"),
+        name: name.into(),
+        live: true,
+        told: true,
+        certified: on,
+        linked: on,
+        external: false,
+        saw: on,
+    }
 }
 
 fn next(name: &str) -> Member {
@@ -198,4 +207,22 @@ fn a_store_without_a_rotation_is_in_standby_and_a_rotation_survives_its_json() {
     let json = serde_json::to_string(&taken).unwrap();
     assert_eq!(serde_json::from_str::<Rotation>(&json).unwrap(), taken);
     assert!(json.contains("\"update_agents\""), "{json}");
+}
+
+/// Certificates of another CA are not renewed here; the hub's roots concern everybody.
+#[test]
+fn an_agent_with_a_certificate_of_another_ca_is_a_laggard_for_the_hubs_roots_only() {
+    let external = Member { external: true, certified: None, linked: None, ..member("external") };
+    let untold = Member { told: false, ..external.clone() };
+    for generation in [Generation::Current, Generation::Next] {
+        assert!(external.is_on(generation));
+    }
+    let mut rotation = Rotation::default();
+    let at = time::macros::datetime!(2026-11-25 12:00:00 UTC);
+    for (step, phase) in [(Step::Prepare, Phase::Init), (Step::Activate(Acceptance::default()), Phase::UpdateAgents)] {
+        rotation = rotation.take(&step, std::slice::from_ref(&external), at).unwrap().rotation;
+        assert_eq!(rotation.phase(), phase);
+        let lacks = rotation.laggards(&[external.clone(), untold.clone()]);
+        assert_eq!(lacks.iter().map(|l| l.lack).collect::<Vec<_>>(), [Lack::Roots], "{phase}");
+    }
 }

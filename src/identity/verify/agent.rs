@@ -13,19 +13,21 @@ use rustls::{
 use time::OffsetDateTime;
 
 use super::{
-    LeafError, MAX_AGENT_LIFE, PeerError, check_size, issuers,
+    External, LeafError, MAX_AGENT_LIFE, PeerError, check_size, issuers,
     leaf::{Leaf, Purpose},
     unix_time,
 };
 use crate::identity::{ClusterUid, Role, Serial, SpkiSha256, TrustDomain, tls};
 
-/// A cluster's identity as its certificate proves it. [`VerifiedPeer::from_chain`] is the only way to one.
+/// A cluster's identity as its certificate proves it. [`VerifiedPeer::from_chain`] is the only way to one, and for certificates of external
+/// roots [`ExternalPeer::mapped`](super::ExternalPeer::mapped).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedPeer {
-    cluster: ClusterUid,
-    serial: Serial,
-    spki_sha256: SpkiSha256,
-    not_after: OffsetDateTime,
+    pub(super) cluster: ClusterUid,
+    pub(super) serial: Serial,
+    pub(super) spki_sha256: SpkiSha256,
+    pub(super) not_after: OffsetDateTime,
+    pub(super) external: Option<External>,
 }
 
 impl VerifiedPeer {
@@ -48,7 +50,12 @@ impl VerifiedPeer {
         &self.cluster
     }
 
-    /// The serial number of its certificate.
+    /// Where its certificate came from, if not from the hub's own CA.
+    pub fn external(&self) -> Option<&External> {
+        self.external.as_ref()
+    }
+
+    /// The serial number of its certificate: unique among those of its issuer only.
     pub fn serial(&self) -> Serial {
         self.serial
     }
@@ -102,7 +109,8 @@ impl AgentVerifier {
         let Role::Cluster(cluster) = leaf.id.role else {
             return Err(LeafError::Role.into());
         };
-        Ok(VerifiedPeer { cluster, serial: leaf.serial, spki_sha256: leaf.spki_sha256, not_after: leaf.not_after })
+        let Leaf { serial, spki_sha256, not_after, .. } = leaf;
+        Ok(VerifiedPeer { cluster, serial, spki_sha256, not_after, external: None })
     }
 }
 

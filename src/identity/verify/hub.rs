@@ -21,14 +21,21 @@ pub const LINK_SERVER_NAME: &str = "hub.roadstead.internal";
 #[derive(Debug)]
 pub struct HubVerifier {
     trust: HubTrust,
-    trust_domain: TrustDomain,
+    /// `None` = whichever the hub's CA certifies.
+    trust_domain: Option<TrustDomain>,
     refused: Mutex<Option<PeerError>>,
 }
 
 impl HubVerifier {
     /// Trusts `trust` for ids of `trust_domain` (an agent reads it from its own certificate).
     pub fn new(trust: HubTrust, trust_domain: TrustDomain) -> Self {
-        Self { trust, trust_domain, refused: Mutex::new(None) }
+        Self { trust, trust_domain: Some(trust_domain), refused: Mutex::new(None) }
+    }
+
+    /// Trusts `trust` for hubs of the trust domain that it certifies: an agent whose certificate another CA issued does not know its name. A
+    /// hub's CA certifies one trust domain only.
+    pub fn of_any_domain(trust: HubTrust) -> Self {
+        Self { trust, trust_domain: None, refused: Mutex::new(None) }
     }
 
     /// Why the hub of the last handshake was refused, if it was. QUIC only says that TLS failed, as text.
@@ -39,7 +46,11 @@ impl HubVerifier {
     fn check(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Result<(), PeerError> {
         self.trust.check_chain(leaf, others, now)?;
         issuers::check(others)?;
-        match Leaf::read(leaf, Purpose::Server, &self.trust_domain, MAX_LEAF_LIFE)?.id.role {
+        let leaf = match &self.trust_domain {
+            Some(domain) => Leaf::read(leaf, Purpose::Server, domain, MAX_LEAF_LIFE)?,
+            None => Leaf::read_any(leaf, Purpose::Server, MAX_LEAF_LIFE)?,
+        };
+        match leaf.id.role {
             Role::Hub(_) => Ok(()),
             Role::Cluster(_) => Err(LeafError::Role.into()),
         }

@@ -1,4 +1,5 @@
-//! The hub's check of agents while it listens: one verifier for each agents' CA that is trusted, all of them replaceable at once.
+//! The hub's check of agents while it listens: one verifier for each agents' CA and each external root that is trusted, all of them
+//! replaceable at once.
 
 use std::{
     fmt,
@@ -6,53 +7,71 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, DistinguishedName,
+    DistinguishedName,
     pki_types::{CertificateDer, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use time::OffsetDateTime;
 
-use super::{AgentVerifier, PeerError, VerifiedPeer, unix_time};
+use super::{AgentVerifier, ExternalPeer, ExternalVerifier, PeerError, VerifiedPeer, external::is_foreign, unix_time};
 use crate::identity::SpkiSha256;
 
 /// One agents' CA: its root's pin, and the verifier that trusts it and nothing else.
 pub type Trusted = (SpkiSha256, Arc<AgentVerifier>);
 
-/// The agents' CAs that are trusted now. Roots inside a verifier cannot change, so the verifiers do: a handshake is judged by those of its
+/// Who vouches for a peer.
+#[derive(Clone, Debug)]
+pub enum Vouched {
+    /// The agents' CA with this root.
+    Own(VerifiedPeer, SpkiSha256),
+    /// An external root: whose agent it is, a map must say.
+    External(ExternalPeer),
+}
+
+/// The agents' CAs and the external roots that are trusted now. Roots inside a verifier cannot change, so the verifiers do: a handshake is judged by those of its
 /// moment, and links that are up are for the hub to end.
-pub struct AgentSlot(RwLock<Arc<[Trusted]>>);
+pub struct AgentSlot {
+    own: RwLock<Arc<[Trusted]>>,
+    external: RwLock<Arc<[ExternalVerifier]>>,
+}
 
 impl AgentSlot {
     /// Trusts these. Their order counts for nothing but time: the first is tried first.
     pub fn new(trusted: Vec<Trusted>) -> Arc<Self> {
-        Arc::new(Self(RwLock::new(trusted.into())))
+        Arc::new(Self { own: RwLock::new(trusted.into()), external: RwLock::new(Arc::new([])) })
     }
 
-    /// Trusts these and nothing else from the next handshake on.
+    /// Trusts these agents' CAs and no others from the next handshake on.
     pub fn replace(&self, trusted: Vec<Trusted>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = trusted.into();
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = trusted.into();
     }
 
-    /// Whether a CA with this root is trusted.
+    /// Trusts these external roots and no others from the next handshake on.
+    pub fn replace_external(&self, trusted: Vec<ExternalVerifier>) {
+        *self.external.write().unwrap_or_else(PoisonError::into_inner) = trusted.into();
+    }
+
+    /// Whether a CA with this root is trusted, own or external.
     pub fn trusts(&self, root: &SpkiSha256) -> bool {
         self.current().iter().any(|(pin, _)| pin == root)
+            || self.current_external().iter().any(|external| external.pin() == *root)
     }
 
-    /// Checks the chain of a link's peer (leaf first) as [`VerifiedPeer::from_chain`] does, and says which root vouches for it.
+    /// Checks the chain of a link's peer (leaf first) as [`VerifiedPeer::from_chain`] does, and says who vouches for it.
     ///
     /// # Errors
     /// [`PeerError`], of the CA that came closest.
-    pub fn verify(
-        &self,
-        chain: &[CertificateDer<'_>],
-        now: OffsetDateTime,
-    ) -> Result<(VerifiedPeer, SpkiSha256), PeerError> {
+    pub fn verify(&self, chain: &[CertificateDer<'_>], now: OffsetDateTime) -> Result<Vouched, PeerError> {
         let (leaf, others) = chain.split_first().ok_or(PeerError::ChainLength(0))?;
         self.check(leaf, others, unix_time(now)?)
     }
 
     fn current(&self) -> Arc<[Trusted]> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.own.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn current_external(&self) -> Arc<[ExternalVerifier]> {
+        self.external.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn check(
@@ -60,27 +79,35 @@ impl AgentSlot {
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(VerifiedPeer, SpkiSha256), PeerError> {
+    ) -> Result<Vouched, PeerError> {
         let mut refused = PeerError::NotPinned;
         for (root, verifier) in self.current().iter() {
             match verifier.check(leaf, others, now) {
-                Ok(peer) => return Ok((peer, *root)),
+                Ok(peer) => return Ok(Vouched::Own(peer, *root)),
                 // That it is another CA's says the least.
                 Err(error) if matches!(refused, PeerError::NotPinned) || !is_foreign(&error) => refused = error,
                 Err(_) => {}
+            }
+        }
+        // What an own CA signed and what is refused for itself is not tried elsewhere: a root must not be a way round the rules.
+        let elsewhere = is_foreign(&refused) || matches!(refused, PeerError::NotPinned | PeerError::ChainLength(_));
+        let external = self.current_external();
+        for verifier in external.iter().filter(|_| elsewhere) {
+            match verifier.check(leaf, others, now) {
+                Ok(peer) => return Ok(Vouched::External(peer)),
+                Err(error) if is_foreign(&error) => {}
+                Err(error) => refused = error,
             }
         }
         Err(refused)
     }
 }
 
-fn is_foreign(error: &PeerError) -> bool {
-    matches!(error, PeerError::Chain(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)))
-}
-
 impl fmt::Debug for AgentSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.current().iter().map(|(pin, _)| pin.to_string())).finish()
+        let own = self.current();
+        let pins = own.iter().map(|(pin, _)| pin.to_string());
+        f.debug_list().entries(pins).entries(self.current_external().iter()).finish()
     }
 }
 
@@ -134,7 +161,10 @@ mod tests {
         assert_eq!([let_in(&first), let_in(&second)], [true, false]);
         slot.replace(vec![trusted(&old), trusted(&new)]);
         assert_eq!([let_in(&first), let_in(&second)], [true, true]);
-        let root = |chain: &[CertificateDer<'_>]| slot.verify(chain, old.now).unwrap().1;
+        let root = |chain: &[CertificateDer<'_>]| match slot.verify(chain, old.now).unwrap() {
+            Vouched::Own(_, root) => root,
+            Vouched::External(peer) => panic!("{peer:?}"),
+        };
         assert_eq!([root(&first.chain), root(&second.chain)], [old.agents.pin(), new.agents.pin()]);
         slot.replace(vec![trusted(&new)]);
         assert_eq!([let_in(&first), let_in(&second)], [false, true]);

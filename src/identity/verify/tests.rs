@@ -2,6 +2,7 @@
 
 mod agents;
 mod corpus;
+mod external;
 mod hub_leaves;
 mod hubs;
 

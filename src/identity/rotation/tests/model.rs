@@ -108,6 +108,7 @@ impl World {
         let facts = &self.facts[i];
         let roots = self.roots(self.rotation.trusted_hubs());
         Member {
+            external: false,
             uid: format!("uid-{i}"),
             name: format!("c{i}"),
             live: self.agents[i].link.is_some(),

@@ -3,7 +3,7 @@
 //!
 //! Requests have a corpus of their own (`csr/tests/corpus.rs`).
 
-mod chains;
+pub(super) mod chains;
 mod encodings;
 mod extensions;
 mod names;

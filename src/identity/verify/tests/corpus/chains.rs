@@ -75,7 +75,7 @@ fn same_name(world: &World, real_issuing: bool) -> Holder {
     Holder { key, chain: vec![leaf, if real_issuing { real } else { forged }] }
 }
 
-fn name_of(der: &CertificateDer<'_>) -> rcgen::DistinguishedName {
+pub(in crate::identity::verify::tests) fn name_of(der: &CertificateDer<'_>) -> rcgen::DistinguishedName {
     let (_, cert) = X509Certificate::from_der(der).unwrap();
     let mut name = rcgen::DistinguishedName::new();
     for (kind, part) in [
