@@ -5,15 +5,8 @@
     reason = "tasks end with the runtime of their test, and processes outside are waited for in real time"
 )]
 
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/origin.rs"]
-mod origin;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/raw.rs"]
-mod raw;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/world.rs"]
-mod world;
+#[path = "abuse/setting.rs"]
+mod setting;
 
 use std::{
     fs,
@@ -25,14 +18,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use origin::Origin;
-use world::{Hub, Process, until, write_private};
-
-/// Runs a command to its end, as the administrator of the hub whose data directory this is.
-fn roadstead(data: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_roadstead"));
-    command.args(arguments).env_clear().env("ROADSTEAD_CONFIG", data.join("admin.yaml"));
-    command.output().unwrap()
-}
+use setting::{origin, raw, world};
+use world::{Hub, Process, roadstead, until, write_private};
 
 fn stdout(output: &Output) -> Value {
     let said = || String::from_utf8_lossy(&output.stderr).into_owned();

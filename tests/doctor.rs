@@ -5,15 +5,8 @@
     reason = "tasks end with the runtime of their test, and processes outside are waited for in real time"
 )]
 
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/origin.rs"]
-mod origin;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/raw.rs"]
-mod raw;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/world.rs"]
-mod world;
+#[path = "abuse/setting.rs"]
+mod setting;
 
 use std::{fs, net::SocketAddr, path::Path};
 
@@ -21,6 +14,7 @@ use serde_json::Value;
 use tokio::{io::copy_bidirectional, net::TcpListener};
 
 use origin::{Origin, Then, json};
+use setting::{origin, raw, world};
 use world::Hub;
 
 /// What the doctor said, by check, and how it exited.

@@ -5,17 +5,10 @@
     reason = "tasks end with the runtime of their test, and processes outside are waited for in real time"
 )]
 
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/origin.rs"]
-mod origin;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/raw.rs"]
-mod raw;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/world.rs"]
-mod world;
+#[path = "abuse/setting.rs"]
+mod setting;
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -24,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use origin::Origin;
 use raw::Door;
+use setting::{origin, raw, world};
 use world::{Hub, until, write_private};
 
 /// A CA that is not the hub's, and where its certificate and key for the hub are written.
@@ -97,14 +91,12 @@ async fn people_get_the_operators_certificate_and_agents_join_by_their_pin_all_t
     // The administrator's file knows the hub's CA only, and so does an agent: both get the hub's own.
     assert_ne!(shown(&hub.door).await.unwrap(), given);
     let _agent = hub.agent("edge-1", &origin, "info").await;
-    let config = hub.dir.path().join("data/admin.yaml");
-    let mut status = Command::new(env!("CARGO_BIN_EXE_roadstead"));
-    let asked = status.arg("status").env_clear().env("ROADSTEAD_CONFIG", &config).output().unwrap();
+    let asked = hub.roadstead(&["status"]);
     assert!(asked.status.success(), "{asked:?}");
     // A person with the other CA, given by flag.
     write_private(&public.path("ca.pem"), &public.ca.pem());
     let ca = public.path("ca.pem");
-    let asked = status.arg("--hub-ca").arg(&ca).output().unwrap();
+    let asked = hub.roadstead(&["status", "--hub-ca", ca.to_str().unwrap()]);
     assert!(asked.status.success(), "{asked:?}");
     hub.check_unharmed();
 }

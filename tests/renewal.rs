@@ -6,15 +6,8 @@
     reason = "tasks end with the runtime of their test, and processes outside are waited for in real time"
 )]
 
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/origin.rs"]
-mod origin;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/raw.rs"]
-mod raw;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/world.rs"]
-mod world;
+#[path = "abuse/setting.rs"]
+mod setting;
 
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
@@ -27,6 +20,7 @@ use tokio::{
 };
 
 use origin::{Origin, RECORD, RECORD_EVERY, Then};
+use setting::{origin, raw, world};
 use world::Hub;
 
 /// The shortest that a hub takes.

@@ -9,22 +9,15 @@
 #[path = "revocation/copies.rs"]
 mod copies;
 #[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/origin.rs"]
-mod origin;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
 #[path = "abuse/quic.rs"]
 mod quic;
 #[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/raw.rs"]
-mod raw;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
 #[path = "abuse/rows.rs"]
 mod rows;
+#[path = "abuse/setting.rs"]
+mod setting;
 #[path = "revocation/streams.rs"]
 mod streams;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/world.rs"]
-mod world;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,6 +28,7 @@ use tokio::time::{Instant, timeout};
 use origin::Origin;
 use quic::{Joined, SOON, dial, enrol, hello, join, moor};
 use rows::{Outcome, Rows, expect};
+use setting::{origin, raw, world};
 use streams::Streams;
 use world::{Hub, until};
 

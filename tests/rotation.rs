@@ -6,17 +6,10 @@
     reason = "tasks end with the runtime of their test, and processes outside are waited for in real time"
 )]
 
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/origin.rs"]
-mod origin;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/raw.rs"]
-mod raw;
+#[path = "abuse/setting.rs"]
+mod setting;
 #[path = "rotation/site.rs"]
 mod site;
-#[allow(dead_code, reason = "the abuse tests use more of it")]
-#[path = "abuse/world.rs"]
-mod world;
 
 use std::time::Duration;
 
@@ -24,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use origin::{Origin, RECORD, Then};
+use setting::{origin, raw, world};
 use site::{Site, Traffic};
 
 /// How many events the watch has that spans a rotation.

@@ -2,10 +2,10 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -117,7 +117,7 @@ pub(crate) struct Hub {
     pub(crate) door: Door,
     /// The administrator's token.
     pub(crate) admin: String,
-    metrics: std::net::SocketAddr,
+    metrics: SocketAddr,
 }
 
 /// A cluster that was announced.
@@ -174,19 +174,11 @@ impl Hub {
 
     /// One metric, labels and all as its text names it; 0 when it is not there.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let found = self.samples().await.into_iter().find(|(series, _)| series == name);
-        found.map_or(0.0, |(_, value)| value.parse().unwrap())
+        metric(self.metrics, name).await
     }
 
     async fn samples(&self) -> Vec<(String, String)> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut tcp = tokio::net::TcpStream::connect(self.metrics).await.unwrap();
-        tcp.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-        let mut text = String::new();
-        tcp.read_to_string(&mut text).await.unwrap();
-        let lines = text.lines().filter(|line| line.starts_with("roadstead_"));
-        let pairs = lines.filter_map(|line| line.rsplit_once(' '));
-        pairs.map(|(series, value)| (series.to_owned(), value.to_owned())).collect()
+        samples(self.metrics).await
     }
 
     /// A request of the hub's own API by its administrator; status and body.
@@ -197,12 +189,12 @@ impl Hub {
     }
 
     pub(crate) async fn post(&self, method: &str, path: &str, token: &str, body: &str) -> Reply {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
-            self.door.address,
-            body.len()
-        );
-        self.door.send(request.as_bytes(), false).await
+        ask(&self.door, (method, path), token, body).await
+    }
+
+    /// Runs a command to its end, as the administrator.
+    pub(crate) fn roadstead(&self, arguments: &[&str]) -> Output {
+        roadstead(&self.dir.path().join("data"), arguments)
     }
 
     pub(crate) async fn announce(&self, name: &str) -> Announced {
@@ -255,6 +247,39 @@ impl Hub {
         let said = self.process.said();
         assert!(!said.contains("panicked"), "the hub panicked:\n{said}");
     }
+}
+
+/// A request to a hub, by whoever has this token.
+pub(crate) async fn ask(door: &Door, (method, path): (&str, &str), token: &str, body: &str) -> Reply {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        door.address,
+        body.len()
+    );
+    door.send(request.as_bytes(), false).await
+}
+
+/// Runs a command to its end, as the administrator of the hub whose data directory this is.
+pub(crate) fn roadstead(data: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roadstead"));
+    command.args(arguments).env_clear().env("ROADSTEAD_CONFIG", data.join("admin.yaml")).output().unwrap()
+}
+
+/// One metric of the hub with this admin address; 0 when it is not there.
+pub(crate) async fn metric(admin: SocketAddr, name: &str) -> f64 {
+    let found = samples(admin).await.into_iter().find(|(series, _)| series == name);
+    found.map_or(0.0, |(_, value)| value.parse().unwrap())
+}
+
+async fn samples(admin: SocketAddr) -> Vec<(String, String)> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut tcp = tokio::net::TcpStream::connect(admin).await.unwrap();
+    tcp.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    tcp.read_to_string(&mut text).await.unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("roadstead_"));
+    let pairs = lines.filter_map(|line| line.rsplit_once(' '));
+    pairs.map(|(series, value)| (series.to_owned(), value.to_owned())).collect()
 }
 
 /// The agent's process; its join token, if it needs one, is in `<name>.join`, its state in `<name>`.

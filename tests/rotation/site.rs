@@ -25,7 +25,7 @@ use tokio::{
 use crate::{
     origin::Origin,
     raw::{Door, Reply},
-    world::{GRANTS, Process, spawn_agent, until, write_private},
+    world::{self, GRANTS, Process, spawn_agent, until, write_private},
 };
 
 /// How long anything may take, beside compilers on two cores.
@@ -94,12 +94,7 @@ impl Site {
     }
 
     async fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> Reply {
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}",
-            self.port
-        );
-        self.door().send(request.as_bytes(), false).await
+        world::ask(&self.door(), (method, path), token, body).await
     }
 
     /// A request to a cluster.
@@ -219,14 +214,8 @@ impl Site {
 
     /// One metric of the hub; 0 when it is not there.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let endpoints: Value = serde_json::from_slice(&fs::read(self.path("data/endpoints.json")).unwrap()).unwrap();
-        let mut tcp = tokio::net::TcpStream::connect(endpoints["admin"].as_str().unwrap()).await.unwrap();
-        tcp.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-        let mut text = String::new();
-        tcp.read_to_string(&mut text).await.unwrap();
-        let value = text.lines().filter_map(|line| line.rsplit_once(' ')).find(|(series, _)| *series == name);
-        value.map_or(0.0, |(_, value)| value.parse().unwrap())
+        world::metric(endpoints["admin"].as_str().unwrap().parse().unwrap(), name).await
     }
 
     /// What must be true of a hub at the end of every test.
