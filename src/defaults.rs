@@ -329,6 +329,10 @@ pub const RENEWAL_RETRY_FIRST: Duration = Duration::from_secs(1);
 /// A replaced link stays at least this long: the hub may just have opened a stream on it.
 pub const RETIRE_FIRST: Duration = Duration::from_millis(500);
 
+/// A replaced link that may not stay is ended by the hub; the agent ends it so much later, should the hub not have done it. Above what two clocks
+/// that were compared once drift apart in a certificate's life, and what a busy hub is late.
+pub const RETIRE_LAST: Duration = Duration::from_secs(5);
+
 /// Short requests under way above which the next go over HTTP/2: as many connections as are kept idle
 /// ([`UPSTREAM_IDLE_CONNECTIONS`]). HTTP/1.1 costs the agent a few microseconds more under load, and kube-apiserver 20 to 40 less: with 64
 /// clients 5 to 15 % more requests a second (`lab bench`).

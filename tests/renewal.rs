@@ -76,6 +76,12 @@ async fn watch(hub: Arc<Hub>, token: String) -> Result<usize, String> {
     if answer.status == 200 && answer.whole { Ok(events) } else { Err(format!("{events} events, {}", answer.head)) }
 }
 
+/// A watch that goes on for longer than its link may: what it was told last, and when.
+async fn outlive(hub: Arc<Hub>, token: String) -> (String, OffsetDateTime) {
+    let reply = hub.post("GET", "/clusters/edge-1/api/v1/pods?watch=true&fieldSelector=outliving", &token, "").await;
+    (reply.first().text().lines().next_back().unwrap_or_default().to_owned(), OffsetDateTime::now_utc())
+}
+
 fn figure(text: &str) {
     let _ = writeln!(std::io::stderr(), "figure: {text}");
 }
@@ -129,8 +135,11 @@ async fn a_certificate_is_renewed_over_the_link_and_nobody_notices() {
 async fn a_certificate_that_cannot_be_kept_is_asked_for_again_while_the_old_one_serves() {
     let (hub, origin) = (Arc::new(Hub::start_with(&["--agent-cert-ttl", "60s"], "info").await), Origin::start().await);
     let token = hub.token("alice").await;
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    origin.tell("fieldSelector=outliving", head, Then::Watch(1_000));
     let agent = hub.agent("edge-1", &origin, "info").await;
-    let state = hub.dir.path().join("edge-1");
+    let (state, first_ends) = (hub.dir.path().join("edge-1"), ends(&hub).await);
+    let outliving = tokio::spawn(outlive(hub.clone(), token.clone()));
     let (first, in_the_way) = (kept(&state), state.join("identity.part"));
     fs::create_dir(&in_the_way).unwrap();
     let deadline = Instant::now() + LIFE;
@@ -145,6 +154,12 @@ async fn a_certificate_that_cannot_be_kept_is_asked_for_again_while_the_old_one_
     fs::remove_dir(&in_the_way).unwrap();
     let second = renewed(&state, &first).await;
     assert!(second.key != first.key && second.mode == 0o600);
+    assert!(!outliving.is_finished(), "the watch was to stay on the old link");
+    let (last, at) = timeout(LIFE, outliving).await.unwrap().unwrap();
+    let words =
+        "watch cut at the hub: the certificate of the link that it ran over has ended; the agent has a newer link";
+    assert!(last.contains("\"type\":\"ERROR\"") && last.contains(words), "{last}");
+    assert!((at - first_ends).abs() < time::Duration::SECOND, "ended at {at}, not at {first_ends}");
     links(&hub, 1.0).await;
     assert!(!agent.said().contains("link lost"), "{}", agent.said());
     let tries = agent.said().matches("cannot be kept").count();

@@ -242,7 +242,7 @@ impl Live {
         self.streams.len()
     }
 
-    /// Lets the link end once its requests have, at `deadline` at the latest; new ones are still served until then.
+    /// Lets the link end once its requests have, or after `grace` when the hub has not ended it by then; new ones are still served.
     pub(super) async fn retire(self, upstream: Arc<Upstream>, grace: Duration) {
         // Nobody listens to the hub on it any more.
         self.allowances.lift();
@@ -251,7 +251,8 @@ impl Live {
                 take(&self.streams, &self.allowances, incoming, &upstream);
             }
         };
-        let (retirement, replaced) = (Retirement { grace }, Instant::now());
+        // The hub knows why it ends and says so to its clients; what they hear is whoever comes first.
+        let (retirement, replaced) = (Retirement { grace: grace + defaults::RETIRE_LAST }, Instant::now());
         let due = async {
             while !retirement.may_end(replaced.elapsed(), self.streams.len()) {
                 sleep(defaults::DRAIN_POLL).await;

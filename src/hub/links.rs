@@ -193,6 +193,19 @@ impl Links {
         links.filter(|other| other.generation > link.generation && other.link.end().is_none()).any(|other| holds(other))
     }
 
+    /// What clients of a link whose certificate has ended are told: those whose request began before a renewal and outlived the old
+    /// certificate, or everybody when nothing was renewed.
+    pub(super) fn expired(&self, link: &ClusterLink) -> &'static str {
+        match self.is_replaced(link, |_| true) {
+            true => {
+                "the certificate of the link that it ran over has ended; the agent has a newer link: start it again"
+            }
+            false => {
+                "the certificate of the cluster's agent has ended and was not renewed: see `roadstead cluster show`"
+            }
+        }
+    }
+
     /// How many links there are.
     pub(super) fn count(&self) -> usize {
         self.lock().values().map(|c| c.live.all().count()).sum()

@@ -90,7 +90,8 @@ pub(super) async fn distrusted(hub: &Hub, link: &ClusterLink) -> LinkEnd {
         }
     }
     tracing::warn!(cluster = %link.peer.cluster(), root = %link.made.root, "link cut: its certificate is of an authority that is trusted no more");
-    link.link.close(CloseCode::Revoked);
+    let words = "the CA of the certificate of the link that it ran over is trusted no more: start it again once the agent is connected";
+    link.cut(CloseCode::Revoked, words.to_owned());
     LinkEnd::Here
 }
 

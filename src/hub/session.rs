@@ -228,15 +228,18 @@ async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Clus
         // A live agent may show new keys beside those that are pinned; it cannot be the first to say which are.
         Box::pin(keys_shown(hub, cluster, &control.keys, false)).await;
     }
+    let mut conversation = std::pin::pin!(converse(hub, control, &link, cluster));
+    let mut talks = true;
     let end = tokio::select! {
         biased;
         end = link.link.closed() => end,
         () = expiry(&link) => {
-            link.link.close(CloseCode::Expired);
+            link.cut(CloseCode::Expired, hub.links.expired(&link).to_owned());
             LinkEnd::Here
         }
         end = rotation::distrusted(hub, &link) => end,
-        () = converse(hub, control, &link, cluster) => {
+        () = &mut conversation => {
+            talks = false;
             link.link.close(CloseCode::Protocol);
             LinkEnd::Here
         }
@@ -246,6 +249,10 @@ async fn run(hub: &Hub, link: Arc<ClusterLink>, control: Control, cluster: &Clus
     let why = link.cut_because();
     tracing::info!(cluster = &*cluster.name, %address, %end, why, streams = link.streams(), "agent disconnected");
     hub.links.unregister(&link, end, now);
+    if talks {
+        // It hears nothing more, and brings to its end what it is at: a certificate that is stored, a copy that locks its cluster.
+        conversation.await;
+    }
     Box::pin(remember(hub, cluster)).await;
 }
 
