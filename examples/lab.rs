@@ -1,6 +1,6 @@
 //! The lab: what Roadstead costs and what it survives, measured on this machine with real parts and with simulated fleets.
 //!
-//! `scripts/bench` and `scripts/faults` build and run it; `docs/performance.md` holds its figures. It uses the product as an operator does
+//! `scripts/bench`, `scripts/faults` and `scripts/identity` build and run it; `docs/performance.md` holds its figures. It uses the product as an operator does
 //! wherever it can; the simulated fleet uses the library's own agent.
 
 #[allow(dead_code, reason = "the tests of faults use more of it")]
@@ -22,6 +22,8 @@ mod bench;
 mod faults;
 #[path = "lab/fleet.rs"]
 mod fleet;
+#[path = "lab/identity.rs"]
+mod identity;
 #[path = "lab/network.rs"]
 mod network;
 
@@ -39,6 +41,8 @@ enum Command {
     Network(network::Arguments),
     /// Every part broken on purpose.
     Faults(faults::Arguments),
+    /// Renewal, rotation and revocation under requests and streams.
+    Identity(identity::Arguments),
 }
 
 /// What an [`environment::Environment`] is made from; the quickstart's own has more.
@@ -55,5 +59,6 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Command::Fleet(arguments) => fleet::run(arguments),
         Command::Network(arguments) => network::run(arguments),
         Command::Faults(arguments) => faults::run(arguments),
+        Command::Identity(arguments) => identity::run(&arguments),
     }
 }

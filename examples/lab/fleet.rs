@@ -6,7 +6,7 @@
 #[path = "fleet/api_server.rs"]
 mod api_server;
 #[path = "fleet/hub.rs"]
-mod hub;
+pub(crate) mod hub;
 #[path = "fleet/load.rs"]
 mod load;
 #[path = "fleet/measure.rs"]
@@ -14,7 +14,7 @@ mod measure;
 #[path = "fleet/report.rs"]
 mod report;
 #[path = "fleet/revocation.rs"]
-mod revocation;
+pub(crate) mod revocation;
 #[path = "fleet/worker.rs"]
 mod worker;
 
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let report = match arguments.revoke {
-        true => runtime.block_on(revocation::all(&arguments))?,
+        true => runtime.block_on(revocation::all(&measure::program(&arguments)?))?,
         false => runtime.block_on(measure::all(&arguments))?,
     };
     print!("{}", report.table());

@@ -30,6 +30,7 @@ pub(crate) struct Hub {
     process: Process,
     program: PathBuf,
     dir: PathBuf,
+    flags: Vec<String>,
     /// HTTPS and links.
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
@@ -45,22 +46,23 @@ pub(crate) struct Usage {
 }
 
 impl Hub {
-    /// Starts a hub with one grant: the fleet's user may do everything everywhere.
-    pub(crate) async fn start(program: &Path, dir: &Path) -> Result<Self> {
+    /// Starts a hub with one grant: the fleet's user may do everything everywhere, as a group of this name in each cluster.
+    pub(crate) async fn start(program: &Path, dir: &Path, as_group: &str, flags: &[&str]) -> Result<Self> {
         let data = dir.join("hub");
         fs::create_dir_all(&data)?;
         let grant = json!({
             "apiVersion": "roadstead.dev/v1", "kind": "Grant", "metadata": {"name": GROUP},
             "spec": {
                 "subjects": [{"group": format!("token:{GROUP}")}], "clusters": {"all": true},
-                "as": {"user": "roadstead:user", "groups": ["roadstead:view"]}, "capabilities": ["*"],
+                "as": {"user": "roadstead:user", "groups": [as_group]}, "capabilities": ["*"],
             },
         });
         fs::write(data.join("grants.yaml"), grant.to_string())?;
-        let process = spawn(program, dir, "127.0.0.1:0")?;
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let process = spawn(program, dir, "127.0.0.1:0", &flags)?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (program, dir) = (program.to_owned(), dir.to_owned());
-        let mut this = Self { process, program, dir, address: nowhere, admin: nowhere };
+        let mut this = Self { process, program, dir, flags, address: nowhere, admin: nowhere };
         this.wait_listening().await?;
         Ok(this)
     }
@@ -77,8 +79,9 @@ impl Hub {
             sleep(Duration::from_millis(5)).await;
         }
         let ended = Instant::now();
-        fs::remove_file(self.dir.join("hub/endpoints.json"))?;
-        self.process = spawn(&self.program, &self.dir, &self.address.to_string())?;
+        // Gone already where the hub was killed before it wrote it.
+        let _ = fs::remove_file(self.dir.join("hub/endpoints.json"));
+        self.process = spawn(&self.program, &self.dir, &self.address.to_string(), &self.flags)?;
         self.wait_listening().await?;
         Ok(Restart { told, ended, listening: Instant::now() })
     }
@@ -104,13 +107,18 @@ impl Hub {
 
     /// A client with the administrator's token.
     pub(crate) fn operator(&self) -> Result<HubClient> {
-        let text = fs::read_to_string(self.dir.join("hub/admin.yaml"))?;
+        let text = fs::read_to_string(self.admin_config())?;
         let token = text.lines().find_map(|line| line.strip_prefix("token: ")).context("admin.yaml has no token")?;
         self.client(token)
     }
 
     /// A client of the fleet's user.
     pub(crate) async fn user(&self) -> Result<HubClient> {
+        self.client(&self.user_token().await?)
+    }
+
+    /// A token of the fleet's user.
+    pub(crate) async fn user_token(&self) -> Result<String> {
         let wish = TokenCreate {
             user: "lab".to_owned(),
             groups: vec![GROUP.to_owned()],
@@ -119,11 +127,32 @@ impl Hub {
         };
         let operator = self.operator()?;
         let created: TokenCreated = post(&mut operator.http1().await?, &operator, "/api/v1/tokens", &wish).await?;
-        self.client(created.token.expose())
+        Ok(created.token.expose().to_owned())
+    }
+
+    /// The roots that people are to trust now.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.dir.join("hub/hub-ca.pem")
+    }
+
+    /// The administrator's configuration.
+    pub(crate) fn admin_config(&self) -> PathBuf {
+        self.dir.join("hub/admin.yaml")
+    }
+
+    /// What it logged.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.join("logs/hub.log")
+    }
+
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.process.check()
     }
 
     fn client(&self, token: &str) -> Result<HubClient> {
-        HubClient::of(self.address, token, &self.dir.join("hub/hub-ca.pem"))
+        HubClient::of(self.address, token, &self.ca_file())
     }
 
     /// Its process id.
@@ -133,13 +162,21 @@ impl Hub {
 
     /// Links with an agent that said hello, as its metrics say.
     pub(crate) fn links(&self) -> Result<usize> {
+        self.metric("roadstead_links").map(|links| links as usize)
+    }
+
+    /// The sum of a metric over its labels; 0 when it is not there.
+    pub(crate) fn metric(&self, name: &str) -> Result<f64> {
         let mut tcp = TcpStream::connect(self.admin)?;
         tcp.set_read_timeout(Some(READY_WITHIN))?;
         write!(tcp, "GET /metrics HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n")?;
         let mut text = String::new();
         tcp.read_to_string(&mut text).with_context(|| format!("the hub shows no metrics within {READY_WITHIN:?}"))?;
-        let value = text.lines().find_map(|line| line.strip_prefix("roadstead_links ")?.parse().ok());
-        value.with_context(|| format!("no links in the hub's metrics: {text:.200}"))
+        ensure!(text.starts_with("HTTP/1.1 200"), "no metrics: {text:.200}");
+        let of = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let values =
+            text.lines().filter(|line| of(line)).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        Ok(values.fold(0.0, |sum, value| sum + value))
     }
 }
 
@@ -151,14 +188,15 @@ pub(crate) struct Restart {
     pub(crate) listening: Instant,
 }
 
-fn spawn(program: &Path, dir: &Path, listen: &str) -> Result<Process> {
+fn spawn(program: &Path, dir: &Path, listen: &str, flags: &[String]) -> Result<Process> {
     // The agents would be on other machines: here they must not keep the hub from its core. Without the right to it, nice only complains.
     let mut command = Command::new("nice");
     command
         .args(["-n", "-10"])
         .arg(program)
         .args(["hub", "--listen", listen, "--admin-listen", "127.0.0.1:0", "--data"])
-        .arg(dir.join("hub"));
+        .arg(dir.join("hub"))
+        .args(flags);
     Process::spawn("hub", command, dir)
 }
 
@@ -172,7 +210,7 @@ pub(crate) async fn add_cluster(sender: &mut Sender, client: &HubClient, name: &
 }
 
 /// Sends something to the hub's API, and reads its answer.
-pub(super) async fn post<T: DeserializeOwned>(
+pub(crate) async fn post<T: DeserializeOwned>(
     sender: &mut Sender,
     client: &HubClient,
     path: &str,

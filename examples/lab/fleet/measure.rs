@@ -72,7 +72,7 @@ impl Fleet {
         let in_memory = Some(PathBuf::from("/dev/shm")).filter(|dir| dir.is_dir());
         let agents_dir = arguments.agents_dir.clone().or(in_memory).unwrap_or_else(std::env::temp_dir);
         let agents_dir = Workspace::within(&agents_dir)?;
-        let hub = Hub::start(&program, dir.path()).await?;
+        let hub = Hub::start(&program, dir.path(), "roadstead:view", &[]).await?;
         let mut report = Report::default();
         report.add("agents", agents as f64, "");
         report.add("processes that hold them", processes as f64, "");

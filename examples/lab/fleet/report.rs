@@ -37,6 +37,14 @@ impl Report {
         self.0.iter().all(Figure::met)
     }
 
+    /// Each figure that has a goal: its name, whether it is reached, and the figure beside the goal.
+    pub(crate) fn goals(&self) -> Vec<(&'static str, bool, String)> {
+        let goals = self.0.iter().filter_map(|figure| Some((figure, figure.most?)));
+        goals
+            .map(|(f, most)| (f.name, f.met(), format!("{:.2} {unit} (at most {most} {unit})", f.value, unit = f.unit)))
+            .collect()
+    }
+
     /// For people.
     pub(crate) fn table(&self) -> String {
         let mut text =

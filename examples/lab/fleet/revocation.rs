@@ -1,37 +1,39 @@
-//! How fast a thousand links are revoked: from the request of an administrator until the agents' ends have seen the close, and whether
-//! anybody gets in after its answer. The hub is the program; of the agents only identity and link are real, for nothing else is measured.
+//! How fast a thousand links are revoked: from the request of an administrator until the agents' ends have seen the close, the clients of their
+//! streams the last byte, and new handshakes a refusal. The hub is the program; agents are links alone, for nothing else is measured.
 
+#[path = "revocation/agent.rs"]
+mod agent;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use base64::{Engine, prelude::BASE64_STANDARD};
+use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use http::Method;
 use http_body_util::BodyExt;
-use prost::Message;
-use roadstead::hub::api_types::{ClusterActed, EnrolRequest, EnrolResponse};
-use roadstead::identity::{HubTrust, HubVerifier, KeyPair, tls::agent_client, verify::LINK_SERVER_NAME};
-use roadstead::transport::{Dialer, Link, LinkEnd, RecvHalf, SendHalf};
-use roadstead::wire::generated::{Control, ControlMessage, Hello, control_message::Body, open::Kind};
-use roadstead::wire::{ALPN_LINK, CloseCode, Frame, FrameKind};
-use rustls::pki_types::CertificateDer;
-use serde_json::json;
-use tokio::sync::mpsc;
+use roadstead::hub::api_types::ClusterActed;
+use roadstead::transport::{Dialer, LinkEnd};
+use roadstead::wire::CloseCode;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::Arguments;
-use super::hub::{Hub, Sender, add_cluster, post};
+use super::hub::{Hub, Sender};
 use super::report::Report;
 use crate::client::HubClient;
 use crate::janitor::Workspace;
+use agent::{Agent, Moored, Watch, follow_links};
 
-/// Links at once, as the goal has it.
+/// Links at once, and streams, as the goal has it.
 const LINKS: usize = 1_000;
 
 /// How often all links of one cluster are cut at once.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
+
+/// Administrators at once, where many are locked at the same time; and clients that begin at the same time.
+const AT_ONCE: usize = 32;
 
 /// What the whole must not take longer than.
 const AT_ONCE_MS: f64 = 1_000.0;
@@ -39,178 +41,266 @@ const AT_ONCE_MS: f64 = 1_000.0;
 /// Anything on loopback that takes longer does not happen.
 const SOON: Duration = Duration::from_secs(30);
 
-/// An identity, and how to show it.
-struct Agent {
-    name: String,
-    tls: Arc<rustls::ClientConfig>,
+/// What a client is told whose cluster was locked here.
+const LOCKED: &str = "the cluster is locked: lab";
+
+/// The hub and who uses it.
+struct Bench {
+    hub: Hub,
+    operator: HubClient,
+    user: HubClient,
+    dialer: Dialer,
 }
 
-/// A link that was welcomed; its control stream must live.
-struct Moored {
-    link: Link,
-    _control: (SendHalf, RecvHalf),
+/// How long each thing took, in microseconds from the request.
+struct Times {
+    closed: Histogram<u64>,
+    last_byte: Histogram<u64>,
+    answered: Histogram<u64>,
+    refused: Histogram<u64>,
+    admitted: u32,
 }
 
-/// Measures everything.
-pub(super) async fn all(arguments: &Arguments) -> Result<Report> {
-    let program = super::measure::program(arguments)?;
+/// Names in the report: of the agent's end, of a stream's last byte, of the administrator's answer, of a new handshake; p50, p99, max each.
+type Names = [[&'static str; 3]; 4];
+
+/// Measures everything with this program.
+pub(crate) async fn all(program: &Path) -> Result<Report> {
     let dir = Workspace::new()?;
-    let hub = Hub::start(&program, dir.path()).await?;
-    let operator = hub.operator()?;
-    let mut sender = operator.http1().await?;
-    let dialer = Dialer::bind(hub.address)?;
+    let hub = Hub::start(program, dir.path(), "roadstead:view", &[]).await?;
+    let (operator, user, dialer) = (hub.operator()?, hub.user().await?, Dialer::bind(hub.address)?);
+    let bench = Arc::new(Bench { hub, operator, user, dialer });
     let mut report = Report::default();
-    each_by_itself(&hub, &operator, &mut sender, &dialer, &mut report).await?;
-    all_of_one(&hub, &operator, &mut sender, &dialer, &mut report).await?;
+    let mut sender = bench.operator.http1().await?;
+    let mut agents = Vec::with_capacity(LINKS);
+    for number in 0..LINKS {
+        agents.push(Arc::new(Agent::enrol(&mut sender, &bench.operator, &format!("revoked-{number}")).await?));
+    }
+    report.add("links, of as many clusters, each with a watch", agents.len() as f64, "");
+    one_by_one(&bench, &agents, &mut report).await?;
+    together(&bench, &agents, &mut report).await?;
+    all_of_one(&bench, &mut report).await?;
+    authority(&bench, &agents, &mut report).await?;
     Ok(report)
 }
 
-/// A thousand clusters with a link each; they are locked one after another.
-async fn each_by_itself(
-    hub: &Hub,
-    operator: &HubClient,
-    sender: &mut Sender,
-    dialer: &Dialer,
-    report: &mut Report,
-) -> Result<()> {
-    let mut links = Vec::with_capacity(LINKS);
-    for number in 0..LINKS {
-        let agent = Agent::enrol(sender, operator, &format!("revoked-{number}")).await?;
-        let moored = agent.moor(dialer, hub).await?;
-        links.push((agent, moored));
-    }
-    report.add("links, of as many clusters, locked one after another", links.len() as f64, "");
-    let (mut closed, mut answered, mut refused) = (times()?, times()?, times()?);
-    let mut admitted = 0;
-    for (agent, moored) in &links {
-        let (told, mut seen) = (Instant::now(), watch([&moored.link]));
-        act(sender, operator, &agent.name, "lock", 1).await?;
-        answered.record(micros(told.elapsed()))?;
-        let (end, at) = timeout(SOON, seen.recv()).await?.context("the link's watcher is gone")?;
-        ensure!(end == LinkEnd::Peer(CloseCode::Locked), "the link ended otherwise: {end}");
-        closed.record(micros(at - told))?;
-        match agent.moor(dialer, hub).await {
-            Ok(_) => admitted += 1,
-            Err(_) => refused.record(micros(told.elapsed()))?,
+impl Bench {
+    /// A link and a watch of each.
+    async fn under_way(&self, agents: &[Arc<Agent>]) -> Result<Vec<(Moored, Watch)>> {
+        let mut moored = Vec::with_capacity(agents.len());
+        for agent in agents {
+            moored.push(agent.moor(&self.dialer, &self.hub).await?);
         }
+        let watches = Watch::all(&self.user, agents.iter().map(|agent| &*agent.name)).await?;
+        Ok(moored.into_iter().zip(watches).collect())
     }
-    quantiles(report, ["lock: until the agent's end saw the close, p50", "the same, p99"], &closed);
-    quantiles(report, ["lock: until the administrator had the answer, p50", "the same answer, p99"], &answered);
-    quantiles(report, ["lock: until a new handshake was refused, p50", "the same handshake, p99"], &refused);
-    report.add_at_most("new links that got in after the answer", f64::from(admitted), "", 0.0);
-    Ok(())
+
+    async fn unlock(&self, agents: &[Arc<Agent>]) -> Result<()> {
+        let mut sender = self.operator.http1().await?;
+        for agent in agents {
+            act(&mut sender, &self.operator, &agent.name, "unlock", 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Locks one cluster: when its link, its watch and a new handshake ended, from the request on.
+    async fn lock(
+        &self,
+        sender: &mut Sender,
+        agent: &Agent,
+        (moored, mut watch): (Moored, Watch),
+        times: &mut Times,
+    ) -> Result<()> {
+        // Nothing but what follows may have ended it.
+        ensure!(moored.link.end().is_none(), "the link of {} ended before: {:?}", agent.name, moored.link.end());
+        let (told, mut seen) = (Instant::now(), follow_links([&moored.link]));
+        act(sender, &self.operator, &agent.name, "lock", 1).await?;
+        record(&mut times.answered, told, Instant::now());
+        let end = timeout(SOON, seen.recv()).await.context("a link stays")?.context("the link's watcher is gone")?;
+        ensure!(end.how == LinkEnd::Peer(CloseCode::Locked), "the link ended otherwise: {}", end.how);
+        record(&mut times.closed, told, end.at);
+        record(&mut times.last_byte, told, watch.ends(LOCKED).await?);
+        match agent.moor(&self.dialer, &self.hub).await {
+            Ok(_) => times.admitted += 1,
+            Err(_) => record(&mut times.refused, told, Instant::now()),
+        }
+        Ok(())
+    }
 }
 
-/// One cluster with a thousand links; all of them are cut at once, several times.
-async fn all_of_one(
-    hub: &Hub,
-    operator: &HubClient,
-    sender: &mut Sender,
-    dialer: &Dialer,
-    report: &mut Report,
-) -> Result<()> {
-    let agent = Agent::enrol(sender, operator, "crowded").await?;
-    let (mut closed, mut last, mut answered) = (times()?, times()?, times()?);
+/// A thousand clusters; they are locked one after another.
+async fn one_by_one(bench: &Bench, agents: &[Arc<Agent>], report: &mut Report) -> Result<()> {
+    const NAMES: Names = [
+        ["lock: until the agent's end saw the close, p50", "the same, p99", "the same, max"],
+        ["lock: until the last byte of a watch, p50", "the same byte, p99", "the same byte, max"],
+        ["lock: until the administrator had the answer, p50", "the same answer, p99", "the same answer, max"],
+        ["lock: until a new handshake was refused, p50", "the same handshake, p99", "the same handshake, max"],
+    ];
+    let (under_way, mut times) = (bench.under_way(agents).await?, Times::new()?);
+    let mut sender = bench.operator.http1().await?;
+    for (agent, one) in agents.iter().zip(under_way) {
+        bench.lock(&mut sender, agent, one, &mut times).await?;
+    }
+    times.tell(report, &NAMES, "new links that got in after the answer");
+    bench.unlock(agents).await
+}
+
+/// The same clusters, by many administrators at once.
+async fn together(bench: &Arc<Bench>, agents: &[Arc<Agent>], report: &mut Report) -> Result<()> {
+    const NAMES: Names = [
+        ["32 locks at a time: agent's end, p50", "32 at a time: agent's end, p99", "32 at a time: agent's end, max"],
+        ["32 at a time: last byte, p50", "32 at a time: last byte, p99", "32 at a time: last byte, max"],
+        ["32 at a time: answer, p50", "32 at a time: answer, p99", "32 at a time: answer, max"],
+        ["32 at a time: handshake refused, p50", "32 at a time: handshake, p99", "32 at a time: handshake, max"],
+    ];
+    let under_way = bench.under_way(agents).await?;
+    let mut work: Vec<Vec<_>> = (0..AT_ONCE).map(|_| Vec::new()).collect();
+    for (number, (agent, one)) in agents.iter().zip(under_way).enumerate() {
+        work[number % AT_ONCE].push((agent.clone(), one));
+    }
+    let (mut locking, mut times) = (JoinSet::new(), Times::new()?);
+    for share in work {
+        let bench = bench.clone();
+        locking.spawn(async move {
+            let (mut sender, mut times) = (bench.operator.http1().await?, Times::new()?);
+            for (agent, one) in share {
+                bench.lock(&mut sender, &agent, one, &mut times).await?;
+            }
+            Ok::<_, anyhow::Error>(times)
+        });
+    }
+    while let Some(share) = locking.join_next().await {
+        times.add(&share??)?;
+    }
+    times.tell(report, &NAMES, "32 at a time: new links that got in");
+    bench.unlock(agents).await
+}
+
+/// One cluster with a thousand links, and a thousand watches over the newest of them; all are cut at once, several times.
+async fn all_of_one(bench: &Bench, report: &mut Report) -> Result<()> {
+    const NAMES: Names = [
+        [
+            "all links of one at once: agent's end, p50",
+            "all at once: agent's end, p99",
+            "all at once: the last end, max",
+        ],
+        ["all at once: last byte, p50", "all at once: last byte, p99", "all at once: the last byte of all, max"],
+        ["all at once: answer, p50", "all at once: answer, p99", "all at once: answer, max"],
+        ["all at once: handshake refused, p50", "all at once: handshake, p99", "all at once: handshake, max"],
+    ];
+    let (mut sender, mut times) = (bench.operator.http1().await?, Times::new()?);
+    let agent = Agent::enrol(&mut sender, &bench.operator, "crowded").await?;
     for _ in 0..ROUNDS {
         let mut moored = Vec::with_capacity(LINKS);
         for _ in 0..LINKS {
-            moored.push(agent.moor(dialer, hub).await?);
+            moored.push(agent.moor(&bench.dialer, &bench.hub).await?);
         }
-        let (told, mut seen) = (Instant::now(), watch(moored.iter().map(|moored| &moored.link)));
-        act(sender, operator, &agent.name, "lock", LINKS as u64).await?;
-        answered.record(micros(told.elapsed()))?;
-        let mut latest = told;
-        for _ in 0..LINKS {
-            let (end, at) = timeout(SOON, seen.recv()).await?.context("a link's watcher is gone")?;
-            ensure!(end == LinkEnd::Peer(CloseCode::Locked), "a link ended otherwise: {end}");
-            closed.record(micros(at - told))?;
-            latest = latest.max(at);
+        let watches = Watch::all(&bench.user, std::iter::repeat_n("crowded", LINKS)).await?;
+        let (told, seen) = (Instant::now(), follow_links(moored.iter().map(|moored| &moored.link)));
+        act(&mut sender, &bench.operator, &agent.name, "lock", LINKS as u64).await?;
+        record(&mut times.answered, told, Instant::now());
+        times.all(told, seen, CloseCode::Locked, watches, LOCKED).await?;
+        match agent.moor(&bench.dialer, &bench.hub).await {
+            Ok(_) => times.admitted += 1,
+            Err(_) => record(&mut times.refused, told, Instant::now()),
         }
-        last.record(micros(latest - told))?;
-        ensure!(agent.moor(dialer, hub).await.is_err(), "a link got in");
-        act(sender, operator, &agent.name, "unlock", 0).await?;
+        act(&mut sender, &bench.operator, &agent.name, "unlock", 0).await?;
     }
-    report.add("links of one cluster, locked at once, 5 times", LINKS as f64, "");
-    quantiles(report, ["all at once: until an end saw the close, p50", "the same end, p99"], &closed);
-    quantiles(report, ["all at once: until the administrator had the answer, p50", "the same for all, p99"], &answered);
-    report.add_at_most(
-        "all at once: until the last end saw it, the worst of 5",
-        last.max() as f64 / 1e3,
-        "ms",
-        AT_ONCE_MS,
-    );
+    times.tell(report, &NAMES, "all at once: new links that got in");
     Ok(())
 }
 
-impl Agent {
-    /// Announces a cluster and enrols a key for it.
-    async fn enrol(sender: &mut Sender, operator: &HubClient, name: &str) -> Result<Self> {
-        let created = add_cluster(sender, operator, name).await?;
-        let key = KeyPair::generate();
-        let csr = BASE64_STANDARD.encode(key.csr());
-        let wish = EnrolRequest { token: Some(created.token), csr, cluster: None, nonce: None, jwt: None, jwks: None };
-        let enrolled: EnrolResponse = post(sender, operator, "/enrol/v1", &wish).await?;
-        let der = |text: &String| BASE64_STANDARD.decode(text).map(CertificateDer::from);
-        let chain = enrolled.chain.iter().map(der).collect::<Result<Vec<_>, _>>()?;
-        let trust = HubTrust::Pins(vec![created.hub_ca_pin.parse().context("the hub's pin")?]);
-        let verifier = HubVerifier::new(trust, enrolled.trust_domain.parse().context("the trust domain")?);
-        let tls = Arc::new(agent_client(Arc::new(verifier), chain, &key, ALPN_LINK)?);
-        Ok(Self { name: name.to_owned(), tls })
+/// The agents' CA is revoked under all of their links. Nobody renews here, so everybody is given up by name.
+async fn authority(bench: &Bench, agents: &[Arc<Agent>], report: &mut Report) -> Result<()> {
+    const NAMES: Names = [
+        ["agents' CA revoked: agent's end, p50", "CA revoked: agent's end, p99", "CA revoked: the last end, max"],
+        ["CA revoked: last byte, p50", "CA revoked: last byte, p99", "CA revoked: the last byte of all, max"],
+        ["CA revoked: answer, p50", "CA revoked: answer, p99", "CA revoked: answer, max"],
+        ["CA revoked: handshake refused, p50", "CA revoked: handshake, p99", "CA revoked: handshake, max"],
+    ];
+    let (under_way, mut times) = (bench.under_way(agents).await?, Times::new()?);
+    let mut sender = bench.operator.http1().await?;
+    let _: Value = ask(&mut sender, &bench.operator, "/api/v1/ca/taint", &json!({})).await?;
+    let mut lost: Vec<_> = agents.iter().map(|agent| &*agent.name).collect();
+    lost.push("crowded");
+    let (moored, watches): (Vec<_>, Vec<_>) = under_way.into_iter().unzip();
+    let (told, seen) = (Instant::now(), follow_links(moored.iter().map(|moored: &Moored| &moored.link)));
+    let _: Value = ask(&mut sender, &bench.operator, "/api/v1/ca/revoke", &json!({"acceptLost": lost})).await?;
+    record(&mut times.answered, told, Instant::now());
+    times.all(told, seen, CloseCode::Revoked, watches, "trusted no more").await?;
+    let dialled = Instant::now();
+    match agents[0].moor(&bench.dialer, &bench.hub).await {
+        Ok(_) => times.admitted += 1,
+        Err(_) => record(&mut times.refused, dialled, Instant::now()),
+    }
+    times.tell(report, &NAMES, "CA revoked: new links that got in");
+    Ok(())
+}
+
+impl Times {
+    fn new() -> Result<Self> {
+        // Microseconds, up to a minute.
+        let times = || Histogram::new_with_bounds(1, 60_000_000, 3);
+        Ok(Self { closed: times()?, last_byte: times()?, answered: times()?, refused: times()?, admitted: 0 })
     }
 
-    /// A link that the hub welcomed.
-    async fn moor(&self, dialer: &Dialer, hub: &Hub) -> Result<Moored> {
-        let link = dialer.dial(hub.address, LINK_SERVER_NAME, self.tls.clone(), SOON).await?;
-        let (mut send, mut recv) = link.open(Kind::Control(Control {})).await?;
-        let hello = Hello { agent_version: "lab".to_owned(), ..Hello::default() };
-        send.queue_message(FrameKind::Message, &ControlMessage { body: Some(Body::Hello(hello)) });
-        send.flush().await?;
-        let Some(Frame::Message(bytes)) = timeout(SOON, recv.frame()).await?? else { bail!("no message") };
-        match ControlMessage::decode(bytes)?.body {
-            Some(Body::Welcome(_)) => Ok(Moored { link, _control: (send, recv) }),
-            other => bail!("no welcome but {other:?}"),
+    fn add(&mut self, other: &Self) -> Result<()> {
+        self.closed.add(&other.closed)?;
+        self.last_byte.add(&other.last_byte)?;
+        self.answered.add(&other.answered)?;
+        self.refused.add(&other.refused)?;
+        self.admitted += other.admitted;
+        Ok(())
+    }
+
+    /// A thousand links and watches that end at once.
+    async fn all(
+        &mut self,
+        told: Instant,
+        mut seen: tokio::sync::mpsc::Receiver<agent::Ended<LinkEnd>>,
+        code: CloseCode,
+        watches: Vec<Watch>,
+        words: &str,
+    ) -> Result<()> {
+        for _ in 0..LINKS {
+            let end = timeout(SOON, seen.recv()).await.context("a link stays")?.context("a link's watcher is gone")?;
+            ensure!(end.how == LinkEnd::Peer(code), "a link ended otherwise: {}", end.how);
+            record(&mut self.closed, told, end.at);
         }
+        for mut watch in watches {
+            record(&mut self.last_byte, told, watch.ends(words).await?);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, report: &mut Report, names: &Names, got_in: &'static str) {
+        let all = [&self.closed, &self.last_byte, &self.answered, &self.refused];
+        for ([p50, p99, max], times) in names.iter().zip(all) {
+            report.add(p50, times.value_at_quantile(0.5) as f64 / 1e3, "ms");
+            report.add_at_most(p99, times.value_at_quantile(0.99) as f64 / 1e3, "ms", AT_ONCE_MS);
+            report.add_at_most(max, times.max() as f64 / 1e3, "ms", AT_ONCE_MS);
+        }
+        report.add_at_most(got_in, f64::from(self.admitted), "", 0.0);
     }
 }
 
-/// When each of these links ends, and how.
-fn watch<'a>(links: impl IntoIterator<Item = &'a Link>) -> mpsc::Receiver<(LinkEnd, Instant)> {
-    let (tell, seen) = mpsc::channel(LINKS);
-    let mut watching = JoinSet::new();
-    for link in links {
-        let (link, tell) = (link.clone(), tell.clone());
-        watching.spawn(async move {
-            let end = link.closed().await;
-            // Nobody listens any more when the measurement has failed.
-            let _ = tell.send((end, Instant::now())).await;
-        });
-    }
-    watching.detach_all();
-    seen
+fn record(times: &mut Histogram<u64>, from: Instant, at: Instant) {
+    let micros = u64::try_from((at - from).as_micros()).unwrap_or(u64::MAX);
+    times.saturating_record(micros.max(1));
 }
 
 async fn act(sender: &mut Sender, operator: &HubClient, name: &str, verb: &str, links: u64) -> Result<()> {
-    let path = format!("/api/v1/clusters/{name}/{verb}");
-    sender.ready().await?;
-    let response = sender.send_request(operator.request_h1(Method::POST, &path, json!({}).to_string())).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    ensure!(status.is_success(), "POST {path}: {status}: {}", String::from_utf8_lossy(&body));
-    let acted: ClusterActed = serde_json::from_slice(&body)?;
+    let wish = if verb == "lock" { json!({"reason": "lab"}) } else { json!({}) };
+    let acted: ClusterActed = ask(sender, operator, &format!("/api/v1/clusters/{name}/{verb}"), &wish).await?;
     ensure!(acted.links_closed == links, "{verb} closed {} links, not {links}", acted.links_closed);
     Ok(())
 }
 
-/// Microseconds, up to a minute.
-fn times() -> Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
-}
-
-fn micros(took: Duration) -> u64 {
-    u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1)
-}
-
-fn quantiles(report: &mut Report, [p50, p99]: [&'static str; 2], times: &Histogram<u64>) {
-    report.add(p50, times.value_at_quantile(0.5) as f64 / 1e3, "ms");
-    report.add_at_most(p99, times.value_at_quantile(0.99) as f64 / 1e3, "ms", AT_ONCE_MS);
+async fn ask<T: DeserializeOwned>(sender: &mut Sender, operator: &HubClient, path: &str, wish: &Value) -> Result<T> {
+    sender.ready().await?;
+    let response = sender.send_request(operator.request_h1(Method::POST, path, wish.to_string())).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    ensure!(status.is_success(), "POST {path}: {status}: {}", String::from_utf8_lossy(&body));
+    Ok(serde_json::from_slice(&body)?)
 }
