@@ -438,3 +438,26 @@ fn an_agent_takes_only_files_that_a_hub_would_take() {
     assert!(format!("{given:?}").ends_with("***)"), "{given:?}");
     assert_eq!(given.names(), [name()]);
 }
+
+/// T088 for what is read of other CAs: no change of a byte makes a panic, nor a name that was not there.
+#[test]
+fn changed_bytes_never_panic_and_never_pass() {
+    let setting = Setting::new();
+    let (slot, chain) = (setting.slot(&[&setting.corp]), setting.corp.leaf(|_| {}).0);
+    let root = crate::identity::ca::to_pem(&setting.corp.root);
+    for at in 0..chain[0].len() {
+        let mut leaf = chain[0].to_vec();
+        leaf[at] ^= 1 << (at % 8);
+        let leaf = CertificateDer::from(leaf);
+        let read = super::super::leaf::ExternalLeaf::read(&leaf, MAX_EXTERNAL_LIFE);
+        drop(read);
+        assert!(slot.verify(&[leaf, chain[1].clone()], setting.hub.now).is_err(), "{at}");
+        let cut = CertificateDer::from(chain[0][..at].to_vec());
+        assert!(super::super::leaf::ExternalLeaf::read(&cut, MAX_EXTERNAL_LIFE).is_err(), "{at}");
+    }
+    for at in 0..root.len() {
+        let mut text = root.clone().into_bytes();
+        text[at] ^= 1 << (at % 8);
+        let _ = ExternalRoot::stored(&String::from_utf8_lossy(&text));
+    }
+}
