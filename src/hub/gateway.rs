@@ -184,23 +184,25 @@ async fn answer(hub: &Arc<Hub>, request: Request<Incoming>, from: IpAddr) -> Res
     let path = request.uri().path();
     if path == "/enrol/v1" || path == "/enrol/v1/nonce" {
         let hub = hub.clone();
-        return to_its_end(&hub.tasks.clone(), async move { api::enrol(&hub, request, from).await }).await;
+        // Boxed, as everything that is rare: each request would carry its size.
+        return Box::pin(to_its_end(hub.tasks.clone(), async move { api::enrol(&hub, request, from).await })).await;
     }
     match authenticate(hub, request.headers()) {
         Err(status) => respond(&status),
         Ok(caller) if path.starts_with("/clusters/") => proxy(hub, caller, request).await,
         Ok(caller) if path.starts_with("/api/v1/") => {
             let hub = hub.clone();
-            to_its_end(&hub.tasks.clone(), async move { api::serve(&hub, &caller.principal, request).await }).await
+            let tasks = hub.tasks.clone();
+            Box::pin(to_its_end(tasks, async move { api::serve(&hub, &caller.principal, request).await })).await
         }
         Ok(_) => respond(&Status::new(Reason::NotFound, "the hub serves /clusters/<name>/… and /api/v1/…")),
     }
 }
 
 /// An answer that is made to its end even when the client goes away meanwhile, for hyper would drop it wherever it is: a lock that is stored
-/// must be in force, and links must be cut. A task of its own also spares all other requests its size.
+/// must be in force, and links must be cut.
 async fn to_its_end(
-    tasks: &TaskTracker,
+    tasks: TaskTracker,
     answer: impl Future<Output = Response<ProxyBody>> + Send + 'static,
 ) -> Response<ProxyBody> {
     let failed = || respond(&Status::new(Reason::InternalError, "the hub failed in the middle of it: see its log"));
