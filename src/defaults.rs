@@ -33,17 +33,17 @@ pub const AGENT_LINK_WINDOW: u32 = 32 << 20;
 /// Bytes that the agent holds unacknowledged: 8 MiB at 100 ms is 640 Mbit/s.
 pub const AGENT_SEND_WINDOW: u64 = 8 << 20;
 
-/// A link without a packet from the peer for this long is dead: three keep-alives, and longer than most migrations of
+/// A link without a packet from the peer for this long is dead: more than three keep-alives, and longer than most migrations of
 /// virtual machines. A request to a cluster that vanished waits this long for its error.
 pub const LINK_IDLE: Duration = Duration::from_secs(15);
 
 /// The agent sends something this often. Below the shortest NAT timeout (30 s), and short enough that an agent is back
-/// within 5 s of a hub that was killed and came back: its first packet is answered by a stateless reset, and then it waits,
-/// asks its API server's version and dials. 10,000 agents cost the hub ≈ 13 % of a core (`lab fleet`).
-pub const LINK_KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// within 6 s of a hub that was killed and came back: its first packet is answered by a stateless reset, and then it waits,
+/// asks its API server's version and dials. 10,000 agents cost the hub ≈ 9 % of a core (`lab fleet`).
+pub const LINK_KEEP_ALIVE: Duration = Duration::from_secs(4);
 
-/// An agent that heard nothing for this long closes the link: below [`LINK_IDLE`], after which nobody could be told any more, and four
-/// keep-alives, so that three may be lost.
+/// An agent that heard nothing for this long closes the link: below [`LINK_IDLE`], after which nobody could be told any more, and three
+/// keep-alives, so that two may be lost.
 pub const LINK_DEAF: Duration = Duration::from_secs(13);
 
 /// How often the agent looks whether it heard anything.
@@ -90,6 +90,13 @@ pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Handshakes of links at once; above half of it an unvalidated address must prove itself first (Retry, RFC 9000 § 8.1.2).
 pub const HANDSHAKES: usize = 256;
+
+/// Peers that wait for their turn to do a handshake; more are refused and come again. Each costs its first packets, 32 MiB for all of them,
+/// and no cryptography: a whole fleet that returns waits here instead of dialling in vain.
+pub const HANDSHAKES_WAITING: usize = 4_096;
+
+/// How long a turn is waited for. Some of [`HANDSHAKE`], which an agent waits for in all, is left for the handshake.
+pub const HANDSHAKE_TURN: Duration = Duration::from_secs(7);
 
 /// Opening a stream waits at most this long for the agent's grant; then the request is refused as overload.
 pub const STREAM_OPEN: Duration = Duration::from_secs(3);
@@ -294,7 +301,7 @@ pub const ENROL: Duration = Duration::from_secs(15);
 /// serves nobody meanwhile.
 pub const REKEY_TRIES: u32 = 3;
 
-/// One attempt to dial the hub over UDP. Short: while it lasts QUIC repeats its first packet ever more rarely, and a hub
+/// One attempt to dial a hub over UDP from which nothing comes. Short: while it lasts QUIC repeats its first packet ever more rarely, and a hub
 /// that comes up in between would be noticed late.
 pub const DIAL: Duration = Duration::from_secs(3);
 
@@ -326,8 +333,8 @@ pub const RENEWAL_RETRY: Duration = Duration::from_secs(60);
 /// And after this at least: a hub that refuses is not asked all the time.
 pub const RENEWAL_RETRY_FIRST: Duration = Duration::from_secs(1);
 
-/// A replaced link stays at least this long: the hub may just have opened a stream on it.
-pub const RETIRE_FIRST: Duration = Duration::from_millis(500);
+/// A replaced link stays at least this long: the hub may just have opened a stream on it, and a lost packet or two delay that by seconds.
+pub const RETIRE_FIRST: Duration = Duration::from_secs(3);
 
 /// A replaced link that may not stay is ended by the hub; the agent ends it so much later, should the hub not have done it. Above what two clocks
 /// that were compared once drift apart in a certificate's life, and what a busy hub is late.

@@ -40,11 +40,13 @@ pub(super) struct Made {
 /// Every enrolled cluster, as a rotation sees it.
 pub(super) fn members(hub: &Hub, keys: &Keys) -> Vec<Member> {
     let clusters = hub.directory.clusters();
+    let told = hexadecimal(&keys.pins().hash());
     let enrolled = |uid: &ClusterUid| hub.directory.has_own_certificate(uid) || hub.directory.is_by_external(uid);
-    clusters.iter().filter(|c| enrolled(&c.uid)).map(|c| member(hub, keys, c)).collect()
+    clusters.iter().filter(|c| enrolled(&c.uid)).map(|c| member(hub, keys, &told, c)).collect()
 }
 
-fn member(hub: &Hub, keys: &Keys, cluster: &Cluster) -> Member {
+/// One of them; `told` is what it acknowledges when it knows the roots of `keys`.
+fn member(hub: &Hub, keys: &Keys, told: &str, cluster: &Cluster) -> Member {
     let known = hub.directory.roots(&cluster.uid);
     let external = hub.directory.is_by_external(&cluster.uid);
     let agents = |root: Option<SpkiSha256>| keys.generation(AuthorityKind::Agents, &root?);
@@ -52,7 +54,7 @@ fn member(hub: &Hub, keys: &Keys, cluster: &Cluster) -> Member {
         uid: cluster.uid.to_string(),
         name: cluster.name.to_string(),
         live: hub.links.of(&cluster.uid).is_ok(),
-        told: known.acked.as_deref() == Some(hexadecimal(&keys.pins().hash()).as_str()),
+        told: known.acked.as_deref() == Some(told),
         certified: agents(known.certified),
         linked: agents(known.linked),
         external,
@@ -129,8 +131,8 @@ impl Telling {
     /// What there is to say now; each thing is said once.
     pub(super) fn say(&mut self, hub: &Hub, link: &ClusterLink, cluster: &Cluster) -> Vec<Body> {
         let (keys, mut bodies) = (hub.pki.keys(), Vec::new());
-        let (member, rotation) = (member(hub, &keys, cluster), &keys.rotation);
-        let hash = keys.pins().hash();
+        let (hash, rotation) = (keys.pins().hash(), &keys.rotation);
+        let member = member(hub, &keys, &hexadecimal(&hash), cluster);
         if self.roots != Some(hash) {
             self.roots = Some(hash);
             let pins = keys.pins().iter().map(|pin| Bytes::copy_from_slice(pin.as_bytes())).collect();

@@ -13,7 +13,6 @@ use std::{
 use time::OffsetDateTime;
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -30,7 +29,7 @@ use super::{
     restored::Restored,
     revocation,
     sealed::{self, SealedError},
-    session,
+    session::{self, Turns},
     settings::{PublicName, Settings},
 };
 use crate::{
@@ -183,22 +182,21 @@ async fn drain(hub: &Arc<Hub>, links: &Listener) {
 }
 
 async fn accept_links(hub: &Arc<Hub>, links: &Listener) {
-    let room = Arc::new(Semaphore::new(defaults::HANDSHAKES));
+    let turns = Turns::default();
     while let Some(handshake) = links.accept().await {
         if hub.draining.is_cancelled() {
             handshake.refuse();
             continue;
         }
-        let busy = room.available_permits() < defaults::HANDSHAKES / 2;
-        if busy && !handshake.address_validated() {
+        if turns.are_scarce() && !handshake.address_validated() {
             handshake.retry();
             continue;
         }
-        let Ok(permit) = room.clone().try_acquire_owned() else {
+        let Some(place) = turns.place() else {
             handshake.refuse();
             continue;
         };
-        hub.tasks.spawn(session::serve(hub.clone(), handshake, permit));
+        hub.tasks.spawn(session::serve(hub.clone(), handshake, place));
     }
 }
 

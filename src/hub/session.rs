@@ -1,14 +1,18 @@
 //! One agent's link at the hub: admitted, said hello, served until it ends.
 
+mod asking;
+mod turns;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
 use time::OffsetDateTime;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
+
+use asking::Asking;
+use turns::Place;
+pub(super) use turns::Turns;
 
 use super::{
     Hub,
@@ -21,15 +25,12 @@ use super::{
 };
 use crate::{
     defaults,
-    hub::directory::{Admitted, CertificateRecord, Cluster, Denied, RenewError},
-    identity::{AgentRequest, Serial, VerifiedCsr, VerifiedPeer, verify::PeerError},
+    hub::directory::{Admitted, Cluster, Denied},
+    identity::{VerifiedPeer, verify::PeerError},
     transport::{AcceptError, Handshake, HandshakeError, Link, LinkEnd, RecvHalf, SendHalf},
     wire::{
         ALLOWANCE, CloseCode, Frame, FrameKind, GENERATION, RENEW, ROTATE, StreamCode,
-        generated::{
-            Allowance, Allowances, ControlMessage, Drain, Hello, RenewRequest, RenewResponse, Welcome,
-            control_message::Body, open::Kind,
-        },
+        generated::{Allowance, Allowances, ControlMessage, Drain, Hello, Welcome, control_message::Body, open::Kind},
     },
 };
 
@@ -58,11 +59,16 @@ enum SessionError {
 }
 
 /// Serves one peer that dials, to the end of its link.
-pub(super) async fn serve(hub: Arc<Hub>, handshake: Handshake, room: OwnedSemaphorePermit) {
+pub(super) async fn serve(hub: Arc<Hub>, handshake: Handshake, place: Place) {
+    let turn = tokio::select! {
+        turn = place.turn() => turn,
+        () = hub.draining.cancelled() => None,
+    };
+    let Some(turn) = turn else { return handshake.refuse() };
     let address = handshake.remote_address();
     // Boxed: what it took is given back before the link idles for days.
     let admitted = Box::pin(admit(&hub, handshake)).await;
-    drop(room);
+    drop(turn);
     match admitted {
         Ok((link, control, cluster)) => run(&hub, link, control, &cluster).await,
         Err(error) => {
@@ -333,82 +339,6 @@ async fn allowances(link: &ClusterLink) -> Vec<Allowance> {
     match &link.outbox {
         Some(outbox) => outbox.take().await,
         None => std::future::pending().await,
-    }
-}
-
-/// An agent on its control stream, and what was agreed with it.
-struct Asking<'a> {
-    hub: &'a Hub,
-    cluster: &'a Cluster,
-    link: &'a ClusterLink,
-    renews: bool,
-    counts: bool,
-}
-
-impl Asking<'_> {
-    async fn reply(&self, bytes: Bytes, telling: &mut Telling) -> Result<Option<Body>, prost::DecodeError> {
-        Ok(match ControlMessage::decode(bytes)?.body {
-            Some(Body::RenewRequest(request)) if self.renews => {
-                let renewed = self.renew(&request).await;
-                self.hub.metrics.renewal(renewed.is_ok());
-                Some(Body::RenewResponse(
-                    renewed.unwrap_or_else(|refusal| RenewResponse { refusal, ..Default::default() }),
-                ))
-            }
-            Some(Body::TrustAck(ack)) => {
-                if let Err(error) = telling.acknowledged(self.hub, self.cluster, &ack).await {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(
-                        cluster = &*self.cluster.name,
-                        error,
-                        "an acknowledgement of the roots was not stored"
-                    );
-                }
-                None
-            }
-            // Messages of newer versions, of capabilities that were not agreed, and that make no sense from an agent, are ignored.
-            _ => None,
-        })
-    }
-
-    async fn renew(&self, request: &RenewRequest) -> Result<RenewResponse, String> {
-        let Self { hub, cluster, link, .. } = *self;
-        let csr = VerifiedCsr::parse(&request.csr).map_err(|error| error.to_string())?;
-        let now = OffsetDateTime::now_utc();
-        let generation = self.counts.then_some(request.generation);
-        let renewing = hub.directory.renewing(&link.peer, generation, csr.spki_sha256(), now);
-        let position = match renewing {
-            Ok(position) => position,
-            Err(error) => {
-                tracing::warn!(cluster = &*cluster.name, %error, "certificate not renewed");
-                if let RenewError::Denied(Denied::Copied(_)) = error {
-                    revocation::copied(hub, cluster, &link.peer, "asked for a renewal").await;
-                }
-                return Err(error.to_string());
-            }
-        };
-        let serial = Serial::random();
-        let ttl = hub.certificate_life.into();
-        let asked = AgentRequest { csr: &csr, cluster: &cluster.uid, now, ttl, serial };
-        let authority = hub.pki.agents();
-        let issued = authority.issue_agent(&asked).map_err(|error| error.to_string())?;
-        let mut record = CertificateRecord::of(&issued, &cluster.uid, now);
-        record.instance = Some(link.agent.instance.clone()).filter(|instance| !instance.is_empty());
-        record.position = position;
-        let recorded = match rotation::certified(hub, cluster, authority.pin(), false).await {
-            Ok(()) => hub.directory.record_certificate(&record).await,
-            failed => failed,
-        };
-        if let Err(error) = recorded {
-            tracing::error!(error = &error as &dyn std::error::Error, "certificate not recorded, so not issued");
-            return Err("the hub cannot record the certificate now".to_owned());
-        }
-        tracing::info!(cluster = &*cluster.name, %serial, not_after = %issued.not_after, "certificate renewed");
-        Ok(RenewResponse {
-            chain: issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect(),
-            refusal: String::new(),
-            generation: position.generation,
-        })
     }
 }
 

@@ -170,6 +170,8 @@ pub struct Authority {
     kind: AuthorityKind,
     trust_domain: TrustDomain,
     root: CertificateDer<'static>,
+    /// Of the root's key.
+    pin: SpkiSha256,
     root_key: Option<KeyPair>,
     issuing: CertificateDer<'static>,
     issuing_key: KeyPair,
@@ -186,7 +188,8 @@ impl Authority {
         let params = profile::root(kind, &trust_domain, &root_key, now);
         let root = params.self_signed(&root_key).map_err(IssueError::Build)?.der().clone();
         let (issuing, issuing_key, issuing_ends) = new_issuing(kind, &trust_domain, (&root, &root_key), now)?;
-        Ok(Self { kind, trust_domain, root, root_key: Some(root_key), issuing, issuing_key, issuing_ends })
+        let pin = root_key.spki_sha256();
+        Ok(Self { kind, trust_domain, root, pin, root_key: Some(root_key), issuing, issuing_key, issuing_ends })
     }
 
     /// Loads what [`Authority::to_pem`] wrote and checks that it belongs together.
@@ -221,8 +224,9 @@ impl Authority {
             }
         }
         let issuing_ends = parsed.validity().not_after.to_datetime();
+        let pin = SpkiSha256::of(parsed_root.public_key().raw);
         drop((parsed_root, parsed));
-        Ok(Self { kind, trust_domain, root, root_key, issuing, issuing_key, issuing_ends })
+        Ok(Self { kind, trust_domain, root, pin, root_key, issuing, issuing_key, issuing_ends })
     }
 
     /// The authority as text for its files.

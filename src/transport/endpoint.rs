@@ -3,7 +3,10 @@
 use std::{
     io,
     net::{SocketAddr, UdpSocket},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,7 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 
 use super::{
     config::{RestartKeys, agent_endpoint, agent_transport, hub_transport},
@@ -48,13 +51,22 @@ pub enum DialError {
         /// Why not.
         source: quinn::ConnectError,
     },
-    /// No handshake in time.
+    /// Nothing came in time.
     #[error("no answer from udp {address} within {} s: is the hub up, and is UDP allowed on the way?", within.as_secs_f32())]
     Timeout {
         /// What was dialled.
         address: SocketAddr,
         /// The deadline.
         within: Duration,
+    },
+    /// Something came, but not all of a handshake in time.
+    #[error(
+        "udp {address} answers, but no handshake was done within {} s: too many agents may be dialling, or packets are lost",
+        defaults::HANDSHAKE.as_secs_f32()
+    )]
+    Slow {
+        /// What was dialled.
+        address: SocketAddr,
     },
     /// The hub or TLS refused.
     #[error("link to udp {address} refused: {end}")]
@@ -107,10 +119,10 @@ impl Listener {
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config
             .transport_config(Arc::new(hub_transport()))
-            .max_incoming(2_000)
+            .max_incoming(defaults::HANDSHAKES_WAITING + defaults::HANDSHAKES)
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(32 << 20);
-        let endpoint = endpoint(socket, keys.endpoint_config(), Some(config))?;
+        let (endpoint, _) = endpoint(socket, keys.endpoint_config(), Some(config))?;
         Ok(Self { endpoint })
     }
 
@@ -177,6 +189,7 @@ impl Handshake {
 #[derive(Debug)]
 pub struct Dialer {
     endpoint: Endpoint,
+    socket: Arc<LinkSocket>,
 }
 
 impl Dialer {
@@ -187,10 +200,13 @@ impl Dialer {
     pub fn bind(towards: SocketAddr) -> Result<Self, BindError> {
         let any = if towards.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let address = any.parse().expect("a literal address");
-        Ok(Self { endpoint: endpoint(udp_socket(address)?, agent_endpoint(), None)? })
+        let (endpoint, socket) = endpoint(udp_socket(address)?, agent_endpoint(), None)?;
+        Ok(Self { endpoint, socket })
     }
 
-    /// Dials one link. `name` is the name sent as SNI; the hub is verified by its certificate's identity.
+    /// Dials one link. `name` is the name sent as SNI; the hub is verified by its certificate's identity. Something must come back `within`
+    /// that time. What answers has [`defaults::HANDSHAKE`] in all: to give up on a hub to which a whole fleet returns at once would only make it
+    /// begin anew, and those that do so keep it from ever finishing one.
     ///
     /// # Errors
     /// See [`DialError`].
@@ -205,12 +221,22 @@ impl Dialer {
         let crypto = QuicClientConfig::try_from(tls).map_err(|error| refused(LinkEnd::Transport(error.to_string())))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::new(agent_transport()));
-        let connecting: Connecting =
+        self.socket.heard.store(false, Ordering::Relaxed);
+        let mut connecting: Connecting =
             self.endpoint.connect_with(config, address, name).map_err(|source| DialError::Start { address, source })?;
-        match timeout(within, connecting).await {
+        let mut done = timeout(within, &mut connecting).await;
+        if done.is_err() {
+            // On a busy machine what has come may not be read yet.
+            yield_now().await;
+            if !self.socket.heard.load(Ordering::Relaxed) {
+                return Err(DialError::Timeout { address, within });
+            }
+            done = timeout(defaults::HANDSHAKE.saturating_sub(within), connecting).await;
+        }
+        match done {
             Ok(Ok(connection)) => Ok(Link::new(connection)),
             Ok(Err(error)) => Err(refused(error.into())),
-            Err(_) => Err(DialError::Timeout { address, within }),
+            Err(_) => Err(DialError::Slow { address }),
         }
     }
 
@@ -243,12 +269,18 @@ pub fn udp_socket(address: SocketAddr) -> Result<UdpSocket, BindError> {
     bind().map_err(|source| BindError::Socket { address, source })
 }
 
-fn endpoint(socket: UdpSocket, config: EndpointConfig, server: Option<ServerConfig>) -> Result<Endpoint, BindError> {
+fn endpoint(
+    socket: UdpSocket,
+    config: EndpointConfig,
+    server: Option<ServerConfig>,
+) -> Result<(Endpoint, Arc<LinkSocket>), BindError> {
     let address = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
     let segments = if server.is_some() { defaults::HUB_SEGMENTS } else { usize::MAX };
     let bound = || {
-        let socket = Arc::new(LinkSocket { socket: TokioRuntime.wrap_udp_socket(socket)?, segments });
-        Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))
+        let socket = TokioRuntime.wrap_udp_socket(socket)?;
+        let socket = Arc::new(LinkSocket { socket, segments, heard: AtomicBool::new(false) });
+        let endpoint = Endpoint::new_with_abstract_socket(config, server, socket.clone(), Arc::new(TokioRuntime))?;
+        Ok((endpoint, socket))
     };
     bound().map_err(|source| BindError::Socket { address, source })
 }

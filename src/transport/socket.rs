@@ -4,7 +4,10 @@ use std::{
     io::{self, IoSliceMut},
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -27,6 +30,8 @@ pub(super) struct LinkSocket {
     pub(super) socket: Arc<dyn AsyncUdpSocket>,
     /// The most packets that are handed to the kernel at once. Each link keeps a buffer for as many.
     pub(super) segments: usize,
+    /// Whether anything has come since it was last cleared, of any link.
+    pub(super) heard: AtomicBool,
 }
 
 impl AsyncUdpSocket for LinkSocket {
@@ -44,7 +49,12 @@ impl AsyncUdpSocket for LinkSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_recv(cx, bufs, meta)
+        let came = self.socket.poll_recv(cx, bufs, meta);
+        // Read first: a link that carries much would write to what all of its threads read.
+        if matches!(came, Poll::Ready(Ok(_))) && !self.heard.load(Ordering::Relaxed) {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        came
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

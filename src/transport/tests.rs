@@ -206,6 +206,32 @@ async fn a_close_is_heard_though_the_window_is_full() {
     assert_eq!(soon(pair.hub.closed()).await, LinkEnd::Peer(CloseCode::Silent));
 }
 
+/// To give up on a hub to which a whole fleet returns would only make it begin anew.
+#[tokio::test]
+async fn a_hub_that_answers_is_waited_for_and_one_that_is_silent_is_not() {
+    let (world, within) = (World::new(), Duration::from_millis(300));
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Arc::new(world.listener()), keys()).unwrap();
+    let address = listener.local_address().unwrap();
+    let dial = async || {
+        let dialer = Dialer::bind(address).unwrap();
+        let tls = Arc::new(world.dialer(world.agent(&ClusterUid::generate(world.now))));
+        dialer.dial(address, LINK_SERVER_NAME, tls, within).await
+    };
+    let busy = async {
+        listener.accept().await.unwrap().retry();
+        let waiting = listener.accept().await.unwrap();
+        assert!(waiting.address_validated());
+        tokio::time::sleep(within * 3).await;
+        waiting.finish().await.unwrap()
+    };
+    let (link, _hub) = soon(async { tokio::join!(dial(), busy) }).await;
+    link.unwrap();
+
+    // It is there, but says nothing.
+    let error = soon(dial()).await.unwrap_err();
+    assert!(matches!(error, DialError::Timeout { .. }), "{error}");
+}
+
 #[tokio::test]
 async fn an_agent_without_our_certificate_gets_no_link() {
     let pair = pair().await;

@@ -27,8 +27,8 @@ const FIXED: usize = 20;
 const CONNECTIONS: usize = 8;
 /// Requests under way; more are not begun, and counted.
 const AT_ONCE: usize = 1_000;
-/// An answer, good or bad, must be there by then: a silent link takes 15 s to be noticed, an API server 60 s at the very most.
-const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+/// An answer, good or bad, must be there by then: a silent link takes 15 s to be noticed, and an API server grants itself 60 s.
+const ANSWER_WITHIN: Duration = Duration::from_secs(70);
 /// Of so many requests one is a change, and one a list.
 const CHANGE_OF: u64 = 10;
 

@@ -223,7 +223,9 @@ async fn dial(address: SocketAddr, tls: Arc<rustls::ClientConfig>, caller: &Call
         // In TLS 1.3 a client is done before the server has judged its certificate: a refusal comes right after.
         Ok(link) => timeout(defaults::SESSION_GRACE, link.closed()).await.ok().map(|end| end.to_string()),
         Err(DialError::Refused { end, .. }) => Some(end.to_string()),
-        Err(error @ (DialError::Start { .. } | DialError::Timeout { .. })) => return Err(text(&error)),
+        Err(error @ (DialError::Start { .. } | DialError::Timeout { .. } | DialError::Slow { .. })) => {
+            return Err(text(&error));
+        }
     };
     dialer.close(CloseCode::Normal, defaults::SESSION_GRACE).await;
     Ok(match (caller, refusal) {

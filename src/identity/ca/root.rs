@@ -1,7 +1,6 @@
 //! An authority's root key. Only new issuing certificates need it, so it may be kept elsewhere; refuses to know where.
 
 use time::OffsetDateTime;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Authority, ISSUING_RESERVE, IssueError, LoadError, new_issuing};
 use crate::identity::{KeyPair, Secret, SpkiSha256};
@@ -9,9 +8,7 @@ use crate::identity::{KeyPair, Secret, SpkiSha256};
 impl Authority {
     /// The fingerprint of the root's key: what agents pin.
     pub fn pin(&self) -> SpkiSha256 {
-        let (_, root) =
-            X509Certificate::from_der(&self.root).expect("a root that this authority built or checked parses");
-        SpkiSha256::of(root.public_key().raw)
+        self.pin
     }
 
     /// The root's key in PEM; `None` when it is kept elsewhere.
