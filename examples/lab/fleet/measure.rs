@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const JOINING: usize = 128;
 
 /// How often the hub is asked how many links it has.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(500);
 
 struct Fleet {
     hub: Hub,
