@@ -225,13 +225,13 @@ impl ControlPlane {
         Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
     }
 
-    /// `kubectl apply -f -` of these manifests, server-side.
+    /// `kubectl apply -f -` of these manifests, server-side, whoever wrote to their objects since the last time.
     ///
     /// # Errors
     /// When the API server refuses one of them.
     pub(crate) fn apply(&self, manifests: &str) -> Result<()> {
         let mut command = self.kubectl_command();
-        command.args(["apply", "--server-side", "-f", "-"]);
+        command.args(["apply", "--server-side", "--force-conflicts", "-f", "-"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().context("kubectl has no stdin")?.write_all(manifests.as_bytes())?;
         let output = child.wait_with_output()?;
