@@ -39,7 +39,7 @@ pub const LINK_IDLE: Duration = Duration::from_secs(15);
 
 /// The agent sends something this often. Below the shortest NAT timeout (30 s), and short enough that an agent is back
 /// within 6 s of a hub that was killed and came back: its first packet is answered by a stateless reset, and then it waits,
-/// asks its API server's version and dials. 10,000 agents cost the hub ≈ 9 % of a core (`lab fleet`).
+/// asks its API server's version and dials. What 10,000 agents at rest cost the hub is in docs/performance.md.
 pub const LINK_KEEP_ALIVE: Duration = Duration::from_secs(4);
 
 /// An agent that heard nothing for this long closes the link: below [`LINK_IDLE`], after which nobody could be told any more, and three
@@ -85,7 +85,7 @@ pub const LINK_RESET_INTERVAL: Duration = Duration::from_micros(200);
 /// Socket buffers of the link's UDP socket, bytes, each way; the kernel may give less (`net.core.rmem_max`).
 pub const UDP_BUFFER: usize = 8 << 20;
 
-/// A handshake of a link that takes longer is dropped.
+/// A handshake of a link that takes longer is dropped: by the hub from its turn on, by the agent from its dial on.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Handshakes of links at once; above half of it an unvalidated address must prove itself first (Retry, RFC 9000 § 8.1.2).
