@@ -58,7 +58,7 @@ enum SessionError {
     Ended(LinkEnd),
 }
 
-/// Serves one peer that dials, to the end of its link.
+/// Lets in one peer that dials when it has its turn, and has its link served to its end.
 pub(super) async fn serve(hub: Arc<Hub>, handshake: Handshake, place: Place) {
     let turn = tokio::select! {
         turn = place.turn() => turn,
