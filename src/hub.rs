@@ -23,6 +23,7 @@ mod sealed;
 mod serve;
 mod session;
 mod settings;
+mod source;
 
 use std::{
     path::PathBuf,

@@ -192,9 +192,11 @@ impl Agent {
         }
     }
 
-    /// What the hub is told of the API server.
+    /// What the hub is told of the API server: one question after the other, on one connection. One that does not answer is not asked twice, as
+    /// the hub waits for its cluster.
     async fn says(&self) -> ClusterSays {
-        let (version, keys) = tokio::join!(self.kubernetes_version(), account::keys(&self.client));
+        let version = self.kubernetes_version().await;
+        let keys = if version.is_empty() { None } else { account::keys(&self.client).await };
         ClusterSays { version, keys: keys.unwrap_or_default().into() }
     }
 

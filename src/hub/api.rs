@@ -25,9 +25,10 @@ use super::{
     Hub,
     api_types::{CLUSTER_LOCKED, ClusterCounts, ClusterList, EnrolRequest, HubStatus, NonceGiven, WhoAmI},
     directory::{Denied, DirectoryError, JoinError, RenewError},
-    enrol::{self, AccountError, EnrolError, NonceError, Source},
+    enrol::{self, AccountError, EnrolError, NonceError},
     metrics::Enrolment,
     proxy::{ProxyBody, respond},
+    source::Source,
 };
 use crate::{
     access::Principal,

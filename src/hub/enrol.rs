@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use self::account::Claimed;
 pub(super) use self::{
     account::{AccountError, keys_shown},
-    limit::{Attempts, Source},
+    limit::Attempts,
     nonce::{NonceError, Nonces},
 };
 use super::{

@@ -192,7 +192,8 @@ async fn accept_links(hub: &Arc<Hub>, links: &Listener) {
             handshake.retry();
             continue;
         }
-        let Some(place) = turns.place() else {
+        let Some(place) = turns.place(handshake.remote_address().ip().into()) else {
+            hub.metrics.refused_link();
             handshake.refuse();
             continue;
         };

@@ -59,15 +59,18 @@ enum SessionError {
 }
 
 /// Lets in one peer that dials when it has its turn, and has its link served to its end.
-pub(super) async fn serve(hub: Arc<Hub>, handshake: Handshake, place: Place) {
-    let turn = tokio::select! {
-        turn = place.turn() => turn,
-        () = hub.draining.cancelled() => None,
+pub(super) async fn serve(hub: Arc<Hub>, handshake: Handshake, mut place: Place) {
+    let has_turn = tokio::select! {
+        has_turn = place.turn() => has_turn,
+        () = hub.draining.cancelled() => false,
     };
-    let Some(turn) = turn else { return handshake.refuse() };
+    if !has_turn {
+        hub.metrics.refused_link();
+        return handshake.refuse();
+    }
     let address = handshake.remote_address();
     let admitted = Box::pin(admit(&hub, handshake)).await;
-    drop(turn);
+    drop(place);
     match admitted {
         // A task of its own: what admitting took is given back before the link idles for days.
         Ok((link, control, cluster)) => drop(hub.tasks.spawn(run(hub.clone(), link, control, cluster))),

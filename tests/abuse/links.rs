@@ -3,6 +3,8 @@
 
 #[path = "links/forge.rs"]
 mod forge;
+#[path = "links/silent.rs"]
+mod silent;
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,6 +51,9 @@ async fn only_agents_get_links() {
     rows.run("T082", "a hub with a certificate of the agents' CA: the agent refuses", false_hub(&hub, &keys, uid))
         .await;
     rows.run("T086", "a link is closed by the hub when its certificate ends", outlived(&hub, &keys, &short.uid)).await;
+    let what = "400 peers of one address take the turns of handshakes: another gets its link";
+    let other = join(&hub, "other").await;
+    rows.run("T114", what, silent::others_get_their_links(&hub, &victim, &other)).await;
     hub.check_unharmed();
     rows.end().await;
 }

@@ -87,7 +87,10 @@ const LATER: &[(&str, &str)] = &[
     ("T070-T073", "OIDC: the access issue; T072 for hub tokens is a unit test of the hub's cut"),
     ("T108", "fragments, PATH_CHALLENGE, connection ids: quinn's own caps, pinned by version"),
     ("T113", "bundles: the gitops issue"),
-    ("T114-T115", "reconnect storm, spoofed floods: the load lab"),
+    (
+        "T114-T115",
+        "reconnect storm of a fleet, spoofed floods: the load lab; one address that takes every handshake's turn runs here",
+    ),
     ("T116b", "capability ceiling at the agent: the agent policy issue; reserved names run here"),
     ("T117, T119-T126", "git sources: the gitops issue"),
     ("T127-T129", "audit: the audit issue"),

@@ -168,7 +168,7 @@ fn of_origin(quick: bool) -> Vec<Row> {
     }
     for clients in [16, 1_000].into_iter().take(if quick { 1 } else { 2 }) {
         let what = format!("GET /version of one client beside {clients} that ask for 64 MB and stop reading");
-        let rounds = if clients > 16 { 1 } else { usize::MAX };
+        let rounds = if clients > 16 { 3 } else { usize::MAX };
         let load = Load::Stalled(clients);
         let stalled = row("stalled", what, Server::Origin, H1, load, Shape::Stalled);
         rows.push(Row { name: format!("stalled {clients}"), rounds, ..stalled });

@@ -2,27 +2,13 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::defaults;
-
-/// Who is counted together: an IPv4 address, or the /64 that one IPv6 subscriber has at least.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(in crate::hub) struct Source(IpAddr);
-
-impl From<IpAddr> for Source {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-            v4 => v4,
-        })
-    }
-}
+use crate::{defaults, hub::source::Source};
 
 /// Tokens of each source: an attempt takes one, a success gives it back.
 #[derive(Debug, Default)]
@@ -97,6 +83,8 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     const ALL: u32 = defaults::ENROLMENT_FAILURES;
@@ -146,7 +134,7 @@ mod tests {
     fn a_flood_from_everywhere_does_not_grow_the_table_and_is_forgotten() {
         let (attempts, now) = (Attempts::default(), Instant::now());
         for number in 0..2 * u32::try_from(defaults::ENROLMENT_SOURCES).unwrap() {
-            let _ = attempts.take(Source(IpAddr::from(number.to_be_bytes())), now);
+            let _ = attempts.take(Source::from(IpAddr::from(number.to_be_bytes())), now);
         }
         assert_eq!(attempts.lock().sources.len(), defaults::ENROLMENT_SOURCES);
         assert!(attempts.take(source("192.0.2.1"), now).is_err(), "the room that is shared is not bounded");
