@@ -10,11 +10,12 @@ mod upgrade;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use prost::Message;
 use tokio::time::timeout;
 
 use self::{
-    answer::relay,
+    answer::{relay, small_length},
     request::{Prepared, Source},
     upgrade::serve_upgrade,
 };
@@ -146,14 +147,14 @@ async fn serve_request(
     prepared: Prepared,
     (upstream, allowances): (&Upstream, &Arc<Allowances>),
 ) {
-    let _counted = upstream.count(prepared.class);
+    let (class, counted) = (prepared.class, upstream.count(prepared.class));
     let stopped = send.stopped();
     tokio::pin!(stopped);
     let mut request = prepared.request;
     if !prepared.bodyless {
         *request.body_mut() = RequestBody::Link(Box::new(recv));
     }
-    let attempt = Attempt { class: prepared.class, repeatable: prepared.repeatable, source: prepared.source };
+    let attempt = Attempt { class, repeatable: prepared.repeatable, source: prepared.source };
     let answered = tokio::select! {
         biased;
         // The client went away: dropping the request closes its connection, and the API server sees it.
@@ -162,6 +163,7 @@ async fn serve_request(
     };
     match answered {
         Ok(Some((response, lease))) => {
+            let _counted = still_counts(class, response.headers()).then_some(counted);
             let pacer = allowances.answer(send.number());
             if relay(send, response, pacer, &mut stopped).await {
                 upstream.give_back(lease);
@@ -170,6 +172,13 @@ async fn serve_request(
         Ok(None) => {}
         Err(fault) => fail(send, fault).await,
     }
+}
+
+/// Whether a request whose answer has this head counts among those of its class until the answer's end. A large answer lasts as long as its
+/// client likes, and says nothing of how many small ones are under way: with it, what is small would go over connections that are shared
+/// with answers that stand still.
+fn still_counts(class: TrafficClass, head: &HeaderMap) -> bool {
+    class == TrafficClass::LongRunning || small_length(head).is_some()
 }
 
 /// How a request is sent.
@@ -215,6 +224,20 @@ async fn fail(send: SendHalf, fault: Fault) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_answers_do_not_count_among_what_is_small() {
+        let head = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(http::HeaderName::from_static(name), http::HeaderValue::from_static(value))])
+        };
+        let [small, large] = ["263", "5242880"].map(|length| head("content-length", length));
+        let chunked = head("transfer-encoding", "chunked");
+        for class in [TrafficClass::Short, TrafficClass::Bulk] {
+            assert!(still_counts(class, &small), "{class:?}");
+            assert!(!still_counts(class, &large) && !still_counts(class, &chunked), "{class:?}");
+        }
+        assert!(still_counts(TrafficClass::LongRunning, &chunked), "a watch has no length");
+    }
 
     fn size<A, F>(_: impl Fn(A) -> F) -> usize {
         size_of::<F>()

@@ -90,7 +90,7 @@ pub(super) fn queue_head(send: &mut SendHalf, status: StatusCode, headers: &Head
 }
 
 /// The length of the body, if the answer says that it is small.
-fn small_length(headers: &HeaderMap) -> Option<usize> {
+pub(super) fn small_length(headers: &HeaderMap) -> Option<usize> {
     let length = headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()?;
     (length <= defaults::BODY_BATCH).then_some(length)
 }
