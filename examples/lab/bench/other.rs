@@ -70,7 +70,7 @@ fn read(file: &Path) -> Result<Target> {
     let (roots, token) = (fs::read(beside(&ca_file))?, fs::read_to_string(beside(&token_file))?);
     let way = |url: &str| Way::new(url, &roots, &token, pids.clone());
     let origin = origin_url.as_deref().map(way).transpose()?;
-    Ok(Target { api: way(&base_url)?, name, kind: Kind::Other, origin })
+    Ok(Target { api: way(&base_url)?, name, kind: Kind::Other, origin, watched: None })
 }
 
 #[cfg(test)]

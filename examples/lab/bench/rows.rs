@@ -190,13 +190,12 @@ fn row(scenario: &'static str, what: String, server: Server, protocol: Protocol,
 
 /// Measures a row on a target, once; nothing when the target does not lead there.
 pub(crate) async fn run(row: &Row, target: &Target, context: &Context<'_>) -> Result<Option<Sample>> {
-    let way = match row.server {
-        Server::Api => &target.api,
-        Server::Origin => match &target.origin {
-            Some(way) => way,
-            None => return Ok(None),
-        },
+    let way = match (row.server, row.shape) {
+        (Server::Api, _) => Some(&target.api),
+        (Server::Origin, Shape::Watches) => target.watched.as_ref().or(target.origin.as_ref()),
+        (Server::Origin, _) => target.origin.as_ref(),
     };
+    let Some(way) = way else { return Ok(None) };
     let (warm, time) = (context.pace.warm, context.pace.time * row.longer);
     let outcome = match &row.load {
         Load::Closed { clients, fresh, path } => {

@@ -52,6 +52,9 @@ pub(crate) struct Target {
     pub(crate) api: Way,
     /// To the minimal origin, if it leads there, too.
     pub(crate) origin: Option<Way>,
+    /// The same for watches, through processes of their own. After 5,000 of them a small request costs nginx four times what it costs a fresh
+    /// one, in which no other row should be measured.
+    pub(crate) watched: Option<Way>,
 }
 
 /// Everything that runs; it ends in this order.
@@ -60,7 +63,7 @@ pub(crate) struct Bench {
     pub(crate) targets: Vec<Target>,
     _tunnels: Vec<Process>,
     _others: Vec<Environment>,
-    _nginx: Nginx,
+    _nginx: [Nginx; 2],
     _main: Environment,
     pub(crate) origin: Origin,
     _workspace: Workspace,
@@ -76,7 +79,10 @@ impl Bench {
         let origin = Origin::start()?;
         let servers = Servers::new(dir, main.plane(0)?, &origin, token)?;
         let nginx = Nginx::start(dir, &[servers.api.behind(), servers.origin.behind()])?;
-        let mut targets = vec![servers.direct()?, servers.through(&nginx)?];
+        let apart = dir.join("watched");
+        fs::create_dir(&apart)?;
+        let watched = Nginx::start(&apart, &[servers.origin.behind()])?;
+        let mut targets = vec![servers.direct()?, servers.through(&nginx, &watched)?];
         let mut tunnels = vec![start_agent(&main, "origin", &servers.origin_config, dir, "agent-origin")?];
         let api_agent = Watched::new("agent", main.pid(Part::Agent(0)));
         let ours = roadstead_target("roadstead", &main, api_agent, &tunnels[0])?;
@@ -103,7 +109,7 @@ impl Bench {
             targets,
             _tunnels: tunnels,
             _others: others,
-            _nginx: nginx,
+            _nginx: [nginx, watched],
             _main: main,
             origin,
             _workspace: workspace,
@@ -177,12 +183,15 @@ impl Servers {
             Way::new(&format!("https://{}", server.address), server.ca_pem.as_bytes(), &self.token, Vec::new())
         };
         let (api, origin) = (way(&self.api)?, Some(way(&self.origin)?));
-        Ok(Target { name: "direct".to_owned(), kind: Kind::Direct, api, origin })
+        Ok(Target { name: "direct".to_owned(), kind: Kind::Direct, api, origin, watched: None })
     }
 
-    fn through(&self, nginx: &Nginx) -> Result<Target> {
-        let way = |server| Way::new(&nginx.url(server), nginx.ca_pem().as_bytes(), &self.token, nginx.processes());
-        Ok(Target { name: "nginx".to_owned(), kind: Kind::Nginx, api: way(0)?, origin: Some(way(1)?) })
+    fn through(&self, nginx: &Nginx, watched: &Nginx) -> Result<Target> {
+        let way = |nginx: &Nginx, server| {
+            Way::new(&nginx.url(server), nginx.ca_pem().as_bytes(), &self.token, nginx.processes())
+        };
+        let (api, origin, watched) = (way(nginx, 0)?, Some(way(nginx, 1)?), Some(way(watched, 0)?));
+        Ok(Target { name: "nginx".to_owned(), kind: Kind::Nginx, api, origin, watched })
     }
 
     /// What a program that starts a tunnel finds in its environment.
@@ -247,6 +256,7 @@ fn roadstead_target(name: &str, hub: &Environment, api_agent: Watched, origin_ag
         kind: Kind::Roadstead,
         api: way("edge-1", api_agent)?,
         origin: Some(way("origin", Watched::new("agent", origin_agent.pid()))?),
+        watched: None,
     })
 }
 
@@ -258,6 +268,7 @@ fn slowed(target: &Target, delay: Duration) -> Result<Target> {
         kind: target.kind,
         api: target.api.through(address),
         origin: target.origin.as_ref().map(|way| way.through(address)),
+        watched: None,
     })
 }
 

@@ -18,7 +18,7 @@ use crate::{
 /// More than the hub has turns, from one address.
 const SILENT: usize = 400;
 
-/// What another address waits for its link at most. It was ten seconds, when the first of the silent are closed, with turns in order of coming.
+/// What another address waits for its link at most: less than it takes until the first of the silent are closed, ten seconds after they began.
 const OTHERS_WAIT: Duration = Duration::from_secs(3);
 
 /// Each of them ends its handshake and says no hello, which is as silent as can be with the turn held.
