@@ -192,12 +192,18 @@ impl Agent {
         }
     }
 
-    /// What the hub is told of the API server: one question after the other, on one connection. One that does not answer is not asked twice, as
-    /// the hub waits for its cluster.
+    /// What the hub is told of the API server: one question after the other, on one connection, and no more of it than is known in time, as the
+    /// hub waits for its cluster.
     async fn says(&self) -> ClusterSays {
-        let version = self.kubernetes_version().await;
-        let keys = if version.is_empty() { None } else { account::keys(&self.client).await };
-        ClusterSays { version, keys: keys.unwrap_or_default().into() }
+        let mut says = ClusterSays { version: String::new(), keys: bytes::Bytes::new() };
+        let asking = async {
+            says.version = self.kubernetes_version().await;
+            says.keys = account::keys(&self.client).await.unwrap_or_default().into();
+        };
+        if timeout(defaults::VERSION_PROBE, asking).await.is_err() {
+            tracing::warn!("the API server does not answer in time");
+        }
+        says
     }
 
     /// Dials once; else how the hub ended it, if it was the hub.
@@ -267,13 +273,12 @@ impl Agent {
     }
 
     async fn kubernetes_version(&self) -> String {
-        match timeout(defaults::VERSION_PROBE, self.client.apiserver_version()).await {
-            Ok(Ok(info)) => info.git_version,
-            Ok(Err(error)) => {
+        match self.client.apiserver_version().await {
+            Ok(info) => info.git_version,
+            Err(error) => {
                 tracing::warn!(%error, "the API server does not answer");
                 String::new()
             }
-            Err(_) => String::new(),
         }
     }
 }

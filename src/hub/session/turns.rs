@@ -91,7 +91,7 @@ impl Table {
     /// Gives turns that are free to those that wait: first to the address that has the fewest, of these to the one that came first. None may
     /// have more than [`SHARE`] times as many as are left, so that some are always left to others.
     fn grant(&mut self) {
-        loop {
+        while self.turns < defaults::HANDSHAKES {
             let left = defaults::HANDSHAKES - self.turns;
             let first = |share: &Share| share.queue.front().map(|(number, _)| (share.turns, *number));
             let waiting = self.sources.values_mut().filter_map(|share| Some((first(share)?, share)));
