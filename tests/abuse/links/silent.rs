@@ -1,6 +1,13 @@
 //! T114: peers that take the turns of handshakes and let them pass.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use quinn::{Connecting, Endpoint};
 use roadstead::{identity::verify::LINK_SERVER_NAME, wire::ALPN_LINK};
@@ -18,27 +25,37 @@ use crate::{
 /// More than the hub has turns, from one address.
 const SILENT: usize = 400;
 
+/// As many of them as have turns, nearly: the experiment begins when so many are linked.
+const HOLDING: usize = roadstead::defaults::HANDSHAKES / 4 * 3 - 5;
+
 /// What another address waits for its link at most: less than it takes until the first of the silent are closed, ten seconds after they began.
 const OTHERS_WAIT: Duration = Duration::from_secs(3);
 
 /// Each of them ends its handshake and says no hello, which is as silent as can be with the turn held.
-pub(super) async fn others_get_their_links(hub: &Hub, silent: &Joined, other: &Joined) -> Outcome {
-    let mut peers = JoinSet::new();
+pub(super) async fn others_get_their_links(hub: &Hub, silent: &Joined, honest: &Joined) -> Outcome {
+    let (mut peers, linked) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for _ in 0..SILENT {
         let (endpoint, connecting) = dial_from_there(hub, silent)?;
+        let linked = linked.clone();
         peers.spawn(async move {
             let connected = timeout(Duration::from_secs(9), connecting).await;
+            linked.fetch_add(usize::from(matches!(connected, Ok(Ok(_)))), Ordering::Relaxed);
             // Held until the task is dropped.
             let _held = (endpoint, connected);
             std::future::pending::<()>().await;
         });
     }
-    // As many as get a turn have it.
-    sleep(Duration::from_secs(4)).await;
     let began = Instant::now();
-    let linked =
-        timeout(OTHERS_WAIT, async { moor(dial(hub.door.address, other.tls(ALPN_LINK)).await?, hello("1.0.0")).await });
-    linked.await.map_err(|_| "no link beside them")??;
+    while linked.load(Ordering::Relaxed) < HOLDING {
+        let count = linked.load(Ordering::Relaxed);
+        expect(began.elapsed() < Duration::from_secs(9), format!("only {count} of the silent have a turn"))?;
+        sleep(Duration::from_millis(50)).await;
+    }
+    let began = Instant::now();
+    let other = timeout(OTHERS_WAIT, async {
+        moor(dial(hub.door.address, honest.tls(ALPN_LINK)).await?, hello("1.0.0")).await
+    });
+    other.await.map_err(|_| "no link beside them")??;
     let took = began.elapsed();
     // The control of the experiment: one more at the address of the silent.
     let (_endpoint, connecting) = dial_from_there(hub, silent)?;
