@@ -341,8 +341,8 @@ pub const RETIRE_FIRST: Duration = Duration::from_secs(3);
 /// that were compared once drift apart in a certificate's life, and what a busy hub is late.
 pub const RETIRE_LAST: Duration = Duration::from_secs(5);
 
-/// Requests under way, other than those whose large answer has begun, above which the next short ones go over HTTP/2: as many connections as are kept idle
-/// ([`UPSTREAM_IDLE_CONNECTIONS`]). HTTP/1.1 costs the agent a few microseconds more under load, and kube-apiserver 20 to 40 less: with 64
+/// Requests under way, other than those whose large answer has begun, above which the next short ones go over HTTP/2: as many connections
+/// as are kept idle ([`UPSTREAM_IDLE_CONNECTIONS`]). HTTP/1.1 costs the agent a few microseconds more under load, and kube-apiserver 20 to 40 less: with 64
 /// clients 5 to 15 % more requests a second (`lab bench`).
 pub const UPSTREAM_SHORT_H1: usize = 64;
 
