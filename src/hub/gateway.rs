@@ -2,6 +2,7 @@
 
 mod entrance;
 mod framing;
+mod gathering;
 mod last_words;
 mod strict;
 
@@ -16,10 +17,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::SockRef;
 use time::OffsetDateTime;
-use tokio::{
-    io::BufWriter,
-    net::{TcpListener, TcpStream},
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +25,7 @@ pub(super) use self::last_words::OpenRequest;
 use self::{
     entrance::Entrance,
     framing::{MAX_HEAD, MAX_HEADERS, Violation},
+    gathering::gathering,
     last_words::{Farewell, Speaking},
     strict::{Strict, Verdict},
 };
@@ -110,7 +109,7 @@ async fn serve_h1(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>,
 async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>, from: IpAddr) {
     let draining = hub.draining.clone();
     let farewell = Arc::new(Farewell::default());
-    let tls = BufWriter::with_capacity(defaults::H2_WRITE, tls);
+    let (tls, gatherer) = gathering(defaults::H2_WRITE, tls);
     let io = TokioIo::new(Speaking::new(tls, farewell.clone()));
     let service = service_fn(move |request: Request<Incoming>| {
         let (hub, sni, open) = (hub.clone(), sni.clone(), farewell.request());
@@ -135,10 +134,10 @@ async fn serve_h2(hub: Arc<Hub>, tls: TlsStream<TcpStream>, sni: Option<String>,
         .serve_connection(io, service);
     tokio::pin!(connection);
     tokio::select! {
-        ended = &mut connection => return trace_end(ended),
+        ended = gatherer.drive(connection.as_mut()) => return trace_end(ended),
         () = draining.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    trace_end(connection.await);
+    trace_end(gatherer.drive(connection).await);
 }
 
 fn trace_end(ended: Result<(), hyper::Error>) {

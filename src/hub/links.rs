@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::agent_info::AgentInfo;
 use self::arrivals::Arrivals;
 pub(crate) use self::moorings::Moorings;
-pub(super) use self::outbox::Outbox;
+pub(super) use self::outbox::{Lead, Outbox};
 use super::{
     proxy::{Reader, relieve},
     rotation::Made,

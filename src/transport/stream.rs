@@ -161,6 +161,8 @@ impl SendHalf {
     /// be small on the way out.
     pub fn queue_pieces(&mut self, pieces: &[Bytes]) {
         let mut left: usize = pieces.iter().map(Bytes::len).sum();
+        // At once: to grow piece by piece copies what is there each time.
+        self.queue.reserve(left + FRAME_HEADERS * (1 + left / MAX_PAYLOAD));
         let mut room = 0;
         for mut piece in pieces.iter().map(|piece| &piece[..]) {
             while !piece.is_empty() {

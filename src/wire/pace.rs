@@ -36,8 +36,9 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// The client took so many more bytes. How many may be sent in all from now on, if that has changed; [`UNBOUNDED`] at last.
-    pub fn taken(&mut self, bytes: usize) -> Option<u64> {
+    /// The client took so many more bytes. How many may be sent in all from now on, if that has changed; [`UNBOUNDED`] at last. `lead` is asked
+    /// before an answer would go on step by step: whether it may hold [`READING`] at once, because few answers of the link do.
+    pub fn taken(&mut self, bytes: usize, lead: impl FnOnce() -> bool) -> Option<u64> {
         if self.allowed == u64::MAX {
             return None;
         }
@@ -50,6 +51,7 @@ impl Pace {
         if allowed <= self.allowed {
             return None;
         }
+        let allowed = if allowed < READING && lead() { READING } else { allowed };
         self.allowed = allowed;
         Some(if allowed == u64::MAX { UNBOUNDED } else { allowed })
     }
@@ -73,14 +75,14 @@ mod tests {
             let piece = (allowed - sent).min(10_007);
             assert!(piece > 0, "stuck at {sent} of {allowed}: the client took everything and is allowed no more");
             sent += piece;
-            if let Some(more) = pace.taken(usize::try_from(piece).unwrap()) {
+            if let Some(more) = pace.taken(usize::try_from(piece).unwrap(), || false) {
                 assert!(more == UNBOUNDED || more > allowed);
                 said.push(more);
                 allowed = more;
             }
         }
         assert!(said.len() <= 14, "{said:?}");
-        assert_eq!(pace.taken(1 << 30), None);
+        assert_eq!(pace.taken(1 << 30, || panic!("nothing to ask for")), None);
         assert_eq!(pace.held(2 << 20), 2 << 20);
     }
 
@@ -88,13 +90,34 @@ mod tests {
     fn a_client_that_stops_early_holds_little_and_the_hub_knows_how_much() {
         let mut pace = Pace::default();
         assert_eq!(pace.held(2 << 20), FIRST);
-        assert_eq!(pace.taken(300 << 10), Some(384 << 10));
+        assert_eq!(pace.taken(300 << 10, || false), Some(384 << 10));
         assert_eq!(pace.held(2 << 20), 84 << 10);
         assert_eq!(pace.held(64 << 10), 64 << 10);
     }
 
     #[test]
     fn a_piece_that_passes_several_steps_says_the_last_only() {
-        assert_eq!(Pace::default().taken(2 << 20), Some(UNBOUNDED));
+        assert_eq!(Pace::default().taken(2 << 20, || false), Some(UNBOUNDED));
+    }
+
+    #[test]
+    fn an_answer_that_may_lead_is_told_so_in_its_first_word_and_once_more_when_its_client_has_proved_that_it_reads() {
+        let (mut pace, mut asked) = (Pace::default(), 0);
+        let mut said = Vec::new();
+        for _ in 0..(PROVEN / WORD) {
+            said.extend(pace.taken(WORD as usize, || {
+                asked += 1;
+                true
+            }));
+        }
+        assert_eq!((said, asked), (vec![READING, UNBOUNDED], 1));
+    }
+
+    #[test]
+    fn an_answer_that_may_not_lead_at_first_may_do_so_later() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.taken(WORD as usize, || false), Some(FIRST + WORD));
+        assert_eq!(pace.taken(WORD as usize, || true), Some(READING));
+        assert_eq!(pace.held(1 << 30), READING - 2 * WORD);
     }
 }

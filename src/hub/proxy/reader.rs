@@ -10,9 +10,13 @@ use tokio::time::Instant;
 
 use crate::{
     defaults,
-    hub::links::Outbox,
+    hub::links::{Lead, Outbox},
     transport::{RecvError, RecvHalf},
-    wire::{Frame, StreamCode, generated::Allowance, pace::Pace},
+    wire::{
+        Frame, StreamCode,
+        generated::Allowance,
+        pace::{self, Pace},
+    },
 };
 
 /// One answer under way.
@@ -34,6 +38,23 @@ struct Paced {
     pace: Pace,
     stream: u64,
     outbox: Arc<Outbox>,
+    lead: Option<Lead>,
+}
+
+impl Paced {
+    /// The client took so many bytes more.
+    fn took(&mut self, bytes: usize) {
+        let Self { pace, stream, outbox, lead } = self;
+        let may_lead = || {
+            *lead = outbox.lead();
+            lead.is_some()
+        };
+        let Some(allowed) = pace.taken(bytes, may_lead) else { return };
+        if allowed == pace::UNBOUNDED {
+            *lead = None;
+        }
+        outbox.push(Allowance { stream: *stream, bytes: allowed });
+    }
 }
 
 /// What a reader gets.
@@ -48,7 +69,7 @@ impl Reader {
     /// `outbox`: of an agent that sends no more than it is told there.
     pub(super) fn new(recv: RecvHalf, outbox: Option<Arc<Outbox>>) -> Arc<Self> {
         let stream = recv.number();
-        let paced = outbox.map(|outbox| Paced { pace: Pace::default(), stream, outbox });
+        let paced = outbox.map(|outbox| Paced { pace: Pace::default(), stream, outbox, lead: None });
         Arc::new(Self(Mutex::new(State { recv: Some(recv), idle: Some(Instant::now()), taken: false, paced })))
     }
 
@@ -60,10 +81,8 @@ impl Reader {
         let polled = recv.poll_frame(cx);
         // Waiting for the cluster is not idling: then there is nothing to hold.
         state.idle = polled.is_ready().then(Instant::now);
-        if let (Poll::Ready(Ok(Some(Frame::Data(bytes)))), Some(paced)) = (&polled, &mut state.paced)
-            && let Some(allowed) = paced.pace.taken(bytes.len())
-        {
-            paced.outbox.push(Allowance { stream: paced.stream, bytes: allowed });
+        if let (Poll::Ready(Ok(Some(Frame::Data(bytes)))), Some(paced)) = (&polled, &mut state.paced) {
+            paced.took(bytes.len());
         }
         polled.map(Read::Frame)
     }
@@ -71,7 +90,7 @@ impl Reader {
     /// Ends it: nothing more is wanted.
     pub(super) fn close(&self) {
         let mut state = self.lock();
-        (state.recv, state.taken) = (None, false);
+        (state.recv, state.taken, state.paced) = (None, false, None);
     }
 
     /// Whether it came to its end; what was taken away did not.
@@ -92,7 +111,7 @@ impl Reader {
         let mut state = self.lock();
         if let Some(recv) = state.recv.take() {
             recv.stop(StreamCode::SlowReader);
-            state.taken = true;
+            (state.taken, state.paced) = (true, None);
         }
     }
 
