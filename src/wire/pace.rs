@@ -37,7 +37,7 @@ impl Default for Pace {
 
 impl Pace {
     /// The client took so many more bytes. How many may be sent in all from now on, if that has changed; [`UNBOUNDED`] at last. `lead` is asked
-    /// before an answer would go on step by step: whether it may hold [`READING`] at once, because few answers of the link do.
+    /// before an answer would go on step by step: whether it may hold 2 MiB at once, because few answers of the link do.
     pub fn taken(&mut self, bytes: usize, lead: impl FnOnce() -> bool) -> Option<u64> {
         if self.allowed == u64::MAX {
             return None;
