@@ -366,10 +366,9 @@ pub const UPSTREAM_H2_PING: Duration = Duration::from_secs(30);
 /// How long a session that was cut waits for its client to take the message.
 pub const SESSION_LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Answers of one link that may be 2 MiB ahead of a client that has not proved yet that it reads (`wire::pace`): 32 MiB, beside which a
-/// thousand that go step by step have room. So few large answers at once, which is how it mostly is, cost two words instead of a dozen, and
-/// no round trips.
-pub const LEADS: usize = 16;
+/// Answers of one link that may be 896 KiB long before their client has proved that it reads (`wire::pace`): 7 MiB at the most, beside which a
+/// thousand that go step by step have room. So few large answers at once, which is how it mostly is, cost three words instead of a dozen.
+pub const LEADS: usize = 8;
 
 /// Bytes of [`HUB_LINK_WINDOW`] that clients which stopped reading may hold; above it the slowest are cut.
 pub const STALLED_BYTES: u64 = HUB_LINK_WINDOW as u64 / 4 * 3;

@@ -13,6 +13,9 @@ pub const WORD: u64 = 64 << 10;
 /// [`FIRST`] beyond what it took.
 const UNREAD: u64 = 768 << 10;
 
+/// An answer that may lead is allowed so many bytes in all at once: of a client that does not read it holds some 400 KiB.
+const LEADING: u64 = UNREAD + FIRST;
+
 /// Then so many bytes in all.
 const READING: u64 = 2 << 20;
 
@@ -37,7 +40,7 @@ impl Default for Pace {
 
 impl Pace {
     /// The client took so many more bytes. How many may be sent in all from now on, if that has changed; [`UNBOUNDED`] at last. `lead` is asked
-    /// before an answer would go on step by step: whether it may hold 2 MiB at once, because few answers of the link do.
+    /// before an answer would go on step by step: whether it may have more at once, because few answers of the link do.
     pub fn taken(&mut self, bytes: usize, lead: impl FnOnce() -> bool) -> Option<u64> {
         if self.allowed == u64::MAX {
             return None;
@@ -51,7 +54,7 @@ impl Pace {
         if allowed <= self.allowed {
             return None;
         }
-        let allowed = if allowed < READING && lead() { READING } else { allowed };
+        let allowed = if allowed < LEADING && lead() { LEADING } else { allowed };
         self.allowed = allowed;
         Some(if allowed == u64::MAX { UNBOUNDED } else { allowed })
     }
@@ -101,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_may_lead_is_told_so_in_its_first_word_and_once_more_when_its_client_has_proved_that_it_reads() {
+    fn an_answer_that_may_lead_is_told_so_in_its_first_word_and_then_only_what_a_client_that_reads_is_told() {
         let (mut pace, mut asked) = (Pace::default(), 0);
         let mut said = Vec::new();
         for _ in 0..(PROVEN / WORD) {
@@ -110,14 +113,14 @@ mod tests {
                 true
             }));
         }
-        assert_eq!((said, asked), (vec![READING, UNBOUNDED], 1));
+        assert_eq!((said, asked), (vec![LEADING, READING, UNBOUNDED], 1));
     }
 
     #[test]
     fn an_answer_that_may_not_lead_at_first_may_do_so_later() {
         let mut pace = Pace::default();
         assert_eq!(pace.taken(WORD as usize, || false), Some(FIRST + WORD));
-        assert_eq!(pace.taken(WORD as usize, || true), Some(READING));
-        assert_eq!(pace.held(1 << 30), READING - 2 * WORD);
+        assert_eq!(pace.taken(WORD as usize, || true), Some(LEADING));
+        assert_eq!(pace.held(1 << 30), LEADING - 2 * WORD);
     }
 }
