@@ -16,7 +16,7 @@ const UNREAD: u64 = 768 << 10;
 /// An answer that may lead is allowed so many bytes in all at once: of a client that does not read it holds some 400 KiB.
 const LEADING: u64 = UNREAD + FIRST;
 
-/// Then so many bytes in all.
+/// From [`UNREAD`] on any answer is allowed so many bytes in all.
 const READING: u64 = 2 << 20;
 
 /// When it has taken so many it reads, and only QUIC's own windows bound the rest.

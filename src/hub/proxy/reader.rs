@@ -12,11 +12,7 @@ use crate::{
     defaults,
     hub::links::{Lead, Outbox},
     transport::{RecvError, RecvHalf},
-    wire::{
-        Frame, StreamCode,
-        generated::Allowance,
-        pace::{self, Pace},
-    },
+    wire::{Frame, StreamCode, generated::Allowance, pace::Pace},
 };
 
 /// One answer under way.
@@ -45,12 +41,14 @@ impl Paced {
     /// The client took so many bytes more.
     fn took(&mut self, bytes: usize) {
         let Self { pace, stream, outbox, lead } = self;
+        let led = lead.is_some();
         let may_lead = || {
             *lead = outbox.lead();
             lead.is_some()
         };
         let Some(allowed) = pace.taken(bytes, may_lead) else { return };
-        if allowed == pace::UNBOUNDED {
+        // What is said next to one that leads is more than a lead allows.
+        if led {
             *lead = None;
         }
         outbox.push(Allowance { stream: *stream, bytes: allowed });
@@ -233,6 +231,17 @@ mod tests {
                 return error;
             }
             tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn an_answer_leads_until_its_client_has_taken_more_than_one_that_does_not_read() {
+        let outbox = Arc::new(Outbox::default());
+        let mut answer = Paced { pace: Pace::default(), stream: 1, outbox: outbox.clone(), lead: None };
+        let free = || std::iter::from_fn(|| outbox.lead()).collect::<Vec<_>>().len();
+        for (bytes, leads) in [(1 << 10, 0), (63 << 10, 1), (640 << 10, 1), (64 << 10, 0), (2 << 20, 0)] {
+            answer.took(bytes);
+            assert_eq!(free(), defaults::LEADS - leads, "after {bytes} more");
         }
     }
 
