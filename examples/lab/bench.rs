@@ -168,7 +168,7 @@ async fn context(bench: &Bench, quick: bool) -> Result<Context<'_>> {
 /// Measures each target once a round, in an order that turns.
 async fn interleaved(row: &Row, targets: &[Target], context: &Context<'_>, rounds: usize) -> Measured {
     let mut measured = Measured::default();
-    for round in 0..rounds.min(row.rounds) {
+    for round in 0..row.times(rounds) {
         for number in 0..targets.len() {
             let target = &targets[(number + round) % targets.len()];
             let sample = rows::run(row, target, context).await.unwrap_or_else(|error| Some(Sample::failed(&error)));

@@ -24,7 +24,7 @@ struct Pipe {
     /// The sender finished it.
     finished: bool,
     /// The sender cut it: the word may overtake what is under way.
-    reset: bool,
+    reset: Option<StreamCode>,
     rules: Rules,
 }
 
@@ -32,18 +32,18 @@ struct Pipe {
 enum Arrival {
     Bytes(BytesMut),
     Finish,
-    Reset,
+    Reset(StreamCode),
     Nothing,
 }
 
 impl Pipe {
     fn new(direction: Direction) -> Self {
-        Self { under_way: BytesMut::new(), finished: false, reset: false, rules: Rules::new(direction) }
+        Self { under_way: BytesMut::new(), finished: false, reset: None, rules: Rules::new(direction) }
     }
 
     /// Sends a frame, as `SendHalf` does.
     fn send(&mut self, kind: FrameKind, payload: &[u8]) {
-        if !self.reset && !self.finished {
+        if self.reset.is_none() && !self.finished {
             self.rules.accept(kind).expect("neither side sends what it may not");
             encode_frame(kind, payload, &mut self.under_way);
             self.finished = self.rules.closed();
@@ -52,13 +52,21 @@ impl Pipe {
 
     /// A half that is dropped before its end cuts the stream.
     fn drop_half(&mut self) {
-        self.reset |= !self.finished;
+        self.cut(StreamCode::Dropped);
+    }
+
+    fn cut(&mut self, code: StreamCode) {
+        if !self.finished {
+            self.reset.get_or_insert(code);
+        }
     }
 
     fn arrive(&mut self, dice: &mut Dice) -> Arrival {
-        if self.reset && (self.under_way.is_empty() || dice.chance(30)) {
+        if let Some(code) = self.reset
+            && (self.under_way.is_empty() || dice.chance(30))
+        {
             self.under_way.clear();
-            return Arrival::Reset;
+            return Arrival::Reset(code);
         }
         if !self.under_way.is_empty() {
             let len = 1 + dice.below(self.under_way.len());
@@ -157,7 +165,7 @@ impl<'a> World<'a> {
         }
         match self.down.arrive(self.dice) {
             Arrival::Bytes(bytes) => self.agent.receive(&bytes),
-            Arrival::Reset => self.agent.stopped(&mut self.up),
+            Arrival::Reset(_) => self.agent.stopped(&mut self.up),
             // A client that left stops the answer, too.
             Arrival::Finish | Arrival::Nothing if self.hub.left() => self.agent.stopped(&mut self.up),
             Arrival::Finish | Arrival::Nothing => {}
@@ -171,7 +179,7 @@ impl<'a> World<'a> {
         match self.up.arrive(self.dice) {
             Arrival::Bytes(bytes) => self.hub.receive(&bytes),
             Arrival::Finish => self.hub.unfinished(),
-            Arrival::Reset => self.hub.cut(StreamCode::Dropped),
+            Arrival::Reset(code) => self.hub.cut(code),
             Arrival::Nothing => {}
         }
     }

@@ -245,7 +245,7 @@ impl IncomingStream {
             Ok(Ok(Open { kind: Some(kind) })) => kind,
             Ok(Ok(Open { kind: None })) => return Err(self.refuse(AcceptError::Kind)),
             Ok(Err(error)) => return Err(self.refuse(error.into())),
-            Err(_) => return Err(self.refuse(AcceptError::Late)),
+            Err(_) => return Err(self.cut(StreamCode::Unstarted, AcceptError::Late)),
         };
         let (forward, back) = directions(&kind);
         self.send.set_direction(back);
@@ -254,8 +254,12 @@ impl IncomingStream {
     }
 
     fn refuse(self, error: AcceptError) -> AcceptError {
-        self.send.reset(StreamCode::Protocol);
-        self.recv.stop(StreamCode::Protocol);
+        self.cut(StreamCode::Protocol, error)
+    }
+
+    fn cut(self, code: StreamCode, error: AcceptError) -> AcceptError {
+        self.send.reset(code);
+        self.recv.stop(code);
         error
     }
 }

@@ -17,6 +17,8 @@ pub enum StreamCode {
     Protocol,
     /// The process is going away.
     Draining,
+    /// What the stream begins with did not come in time: nothing was done with it.
+    Unstarted,
     /// A code of a newer version.
     Unknown(u64),
 }
@@ -32,6 +34,7 @@ impl StreamCode {
             Self::SlowReader => 0x2004,
             Self::Protocol => 0x2005,
             Self::Draining => 0x2006,
+            Self::Unstarted => 0x2007,
             Self::Unknown(code) => code,
         }
     }
@@ -46,6 +49,7 @@ impl StreamCode {
             Self::SlowReader => "reader too slow",
             Self::Protocol => "protocol error",
             Self::Draining => "draining",
+            Self::Unstarted => "its beginning did not come in time",
             Self::Unknown(_) => "unknown code",
         }
     }
@@ -61,6 +65,7 @@ impl From<u64> for StreamCode {
             0x2004 => Self::SlowReader,
             0x2005 => Self::Protocol,
             0x2006 => Self::Draining,
+            0x2007 => Self::Unstarted,
             other => Self::Unknown(other),
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::numbers::histogram;
-use super::process::Usage;
+use super::process::{Usage, machine};
 use super::way::{Connection, Protocol, Way};
 
 /// After an error a client waits so long before it goes on.
@@ -150,6 +150,8 @@ pub(crate) struct Outcome {
     pub(crate) cpu: Vec<f64>,
     /// Seconds of CPU of the API server.
     pub(crate) server_cpu: Option<f64>,
+    /// Percent of the machine's time that was idle, and that its host gave to others.
+    pub(crate) machine: (f64, f64),
     /// Megabytes by which each of them grew at its largest, warm-up included.
     pub(crate) growth: Vec<f64>,
 }
@@ -160,13 +162,15 @@ pub(crate) async fn measure(way: &Way, clients: Clients, warm: Duration, time: D
     sleep(warm).await;
     let usage = Usage::begin_again(&way.processes)?;
     let server = Usage::begin_again(way.server.as_slice())?;
+    let before = machine()?;
     let started = Instant::now();
     clients.count();
     sleep(time).await;
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), usage.cpu_seconds()?);
     let server_cpu = server.cpu_seconds()?.first().copied();
+    let machine = machine()?.since(before);
     let tally = clients.end().await?;
-    Ok(Outcome { tally, seconds, cpu, server_cpu, growth: whole.peak_growth()? })
+    Ok(Outcome { tally, seconds, cpu, server_cpu, machine, growth: whole.peak_growth()? })
 }
 
 /// One client.

@@ -44,6 +44,31 @@ pub(crate) fn cpu_of_stat(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis((user + system) * 1_000 / TICKS))
 }
 
+/// What a machine did with its time since it started, all its processors together, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Machine {
+    all: u64,
+    idle: u64,
+    stolen: u64,
+}
+
+impl Machine {
+    /// From `/proc/stat` (man 5 proc_stat).
+    pub(crate) fn of_stat(stat: &str) -> Option<Self> {
+        let line = stat.lines().next()?.strip_prefix("cpu ")?;
+        // user, nice, system, idle, iowait, irq, softirq, steal; guests, behind them, are in user already.
+        let ticks: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+        let &[_, _, _, idle, waiting, _, _, stolen] = ticks.as_slice() else { return None };
+        Some(Self { all: ticks.iter().sum(), idle: idle + waiting, stolen })
+    }
+
+    /// Percent of the time since `from` that was idle, and that its host gave to others although there was something to do.
+    pub(crate) fn since(self, from: Self) -> (f64, f64) {
+        let percent = |now: u64, then: u64| 100.0 * now.saturating_sub(then) as f64 / (self.all - from.all) as f64;
+        (percent(self.idle, from.idle), percent(self.stolen, from.stolen))
+    }
+}
+
 /// Kilobytes of one line of `/proc/PID/status`, such as `VmRSS`.
 pub(crate) fn kilobytes_of_status(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -91,6 +116,15 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194304 94 0 0 0 150 25 3 4 20 0 1 0 1220740 5124096 634";
         assert_eq!(cpu_of_stat(stat), Some(Duration::from_millis(1_750)));
         assert_eq!(cpu_of_stat("7 (x) S 1"), None);
+    }
+
+    #[test]
+    fn what_the_host_took_is_no_idle_time() {
+        let machine = |line: &str| Machine::of_stat(line);
+        let from = machine("cpu  100 5 50 800 10 0 5 30 7 0\ncpu0 1 1 1 1").unwrap();
+        let now = machine("cpu  150 5 70 810 10 0 10 45 7 0\ncpu0 1 1 1 1").unwrap();
+        assert_eq!(now.since(from), (10.0, 15.0));
+        assert_eq!((machine("cpu  1 2 3"), machine("")), (None, None));
     }
 
     #[test]

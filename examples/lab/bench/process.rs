@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::numbers::{cpu_of_stat, kilobytes_of_status};
+use super::numbers::{Machine, cpu_of_stat, kilobytes_of_status};
 
 /// A process on the way of a request.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,6 +58,11 @@ impl Watched {
 /// CPU time of the thread that calls.
 pub(crate) fn this_thread() -> Result<Duration> {
     cpu_of_stat(&fs::read_to_string("/proc/thread-self/stat")?).context("reading this thread's stat")
+}
+
+/// What the machine did with its time up to now.
+pub(crate) fn machine() -> Result<Machine> {
+    Machine::of_stat(&fs::read_to_string("/proc/stat")?).context("reading the machine's stat")
 }
 
 /// CPU and memory of some processes over a stretch of time.

@@ -48,14 +48,15 @@ pub(crate) async fn run(
     let watched = way.and_then(|way| way.processes.iter().find(|one| one.name == process));
     let watched = watched.with_context(|| format!("there is no process {process:?}: hub or agent"))?;
     // The load lasts a little longer than the sampling, which begins with its warm-up.
-    context.pace = Pace { warm: Duration::from_secs(1), time: time / row.longer };
+    context.pace = Pace { warm: Duration::from_secs(1), time };
     let mut perf = Command::new("perf");
     // The clock of the CPU, which virtual machines without counters have as well.
     perf.args(["record", "--event", "cpu-clock", "--freq", FREQUENCY, "--call-graph", "fp", "--quiet", "--output"]);
     perf.arg(file).args(["--pid", &watched.pid.to_string(), "--", "sleep"]).arg(time.as_secs().to_string());
     say(&format!("sampling the {process} for {} s: {}, {}", time.as_secs(), row.name, row.what));
     let mut perf = Spawn::from(bound_to_us(&perf)).spawn().context("starting perf (Debian package: linux-perf)")?;
-    let sample = rows::run(row, target, &context).await?.context("the hub does not lead there")?;
+    let whole = Row { finer: 1, ..row.clone() };
+    let sample = rows::run(&whole, target, &context).await?.context("the hub does not lead there")?;
     ensure!(perf.wait().await?.success(), "perf failed");
     let figure = |name: &str| sample.get(name).unwrap_or_default();
     say(&format!(

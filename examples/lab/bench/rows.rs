@@ -69,8 +69,20 @@ pub(crate) struct Row {
     pub(crate) shape: Shape,
     /// At most so many rounds of it.
     pub(crate) rounds: usize,
-    /// It counts for so many times as long as others: where requests are slow, few are seen.
-    pub(crate) longer: u32,
+    /// So many times the rounds, each so much shorter: what disturbs the machine for half a minute then disturbs every target, and not one of them.
+    pub(crate) finer: u32,
+}
+
+impl Row {
+    /// How often each target is measured in a run of so many rounds.
+    pub(crate) fn times(&self, rounds: usize) -> usize {
+        (rounds * self.finer as usize).min(self.rounds)
+    }
+
+    fn pace(&self, context: &Context<'_>) -> Pace {
+        let Pace { warm, time } = context.pace;
+        Pace { warm: warm / self.finer, time: time / self.finer }
+    }
 }
 
 /// How long each measurement takes.
@@ -153,6 +165,9 @@ pub(crate) fn all(quick: bool) -> Vec<Row> {
             ..row("fixed-rate", what, Server::Api, H1, Load::FixedRate(rate), Shape::Latency)
         });
     }
+    // Goals that are ratios of what all of the machine gives.
+    let ratios = rows.iter_mut().filter(|row| matches!(row.shape, Shape::Requests | Shape::Bulk));
+    ratios.for_each(|row| row.finer = if quick { 1 } else { 3 });
     rows.extend(of_origin(quick));
     rows
 }
@@ -185,7 +200,7 @@ fn watches_row(quick: bool) -> Row {
 
 fn row(scenario: &'static str, what: String, server: Server, protocol: Protocol, load: Load, shape: Shape) -> Row {
     let name = format!("{scenario} {}", protocol.name());
-    Row { scenario, name, what, server, protocol, load, shape, rounds: usize::MAX, longer: 1 }
+    Row { scenario, name, what, server, protocol, load, shape, rounds: usize::MAX, finer: 1 }
 }
 
 /// Measures a row on a target, once; nothing when the target does not lead there.
@@ -196,7 +211,7 @@ pub(crate) async fn run(row: &Row, target: &Target, context: &Context<'_>) -> Re
         (Server::Origin, _) => target.origin.as_ref(),
     };
     let Some(way) = way else { return Ok(None) };
-    let (warm, time) = (context.pace.warm, context.pace.time * row.longer);
+    let Pace { warm, time } = row.pace(context);
     let outcome = match &row.load {
         Load::Closed { clients, fresh, path } => {
             let work = Work { fresh: *fresh, ..context.work(row, path) };
@@ -218,7 +233,8 @@ pub(crate) async fn run(row: &Row, target: &Target, context: &Context<'_>) -> Re
 async fn beside_lists(row: &Row, way: &Way, lists: usize, context: &Context<'_>) -> Result<Sample> {
     let lists = Clients::start(way, &context.work(row, LIST_PATH), lists).await?;
     let small = Clients::start(way, &context.work(row, SMALL), 1).await?;
-    let outcome = measure(way, small, context.pace.warm, context.pace.time * row.longer).await?;
+    let Pace { warm, time } = row.pace(context);
+    let outcome = measure(way, small, warm, time).await?;
     let lists = lists.end().await?;
     let mut sample = Sample::of(&outcome);
     sample.add_errors(lists.errors, lists.first_error);

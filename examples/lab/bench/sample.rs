@@ -8,6 +8,9 @@ use super::numbers::{median, paired, percentile_ms};
 /// Where a process stands on the way of a request.
 pub(crate) const HOPS: [&str; 2] = ["first", "second"];
 
+/// The figure of what the machine's host took from it, in percent of its time.
+pub(crate) const STOLEN: &str = "machine_stolen_percent";
+
 /// Figures of one measurement, by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample {
@@ -34,6 +37,8 @@ impl Sample {
             this.set(&format!("{hop}_cpu_ms_per_mb"), cpu * 1e3 / megabytes);
         }
         this.set_some("server_cpu_us_per_request", outcome.server_cpu.map(|cpu| cpu * 1e6 / requests));
+        this.set("machine_idle_percent", outcome.machine.0);
+        this.set(STOLEN, outcome.machine.1);
         for (hop, growth) in HOPS.iter().zip(&outcome.growth) {
             this.set(&format!("{hop}_growth_mb"), *growth);
         }
@@ -156,6 +161,7 @@ mod tests {
             seconds: 0.5,
             cpu: vec![0.04, 0.1],
             server_cpu: Some(0.3),
+            machine: (20.0, 3.0),
             growth: vec![1.5],
         });
         let expected = [
@@ -168,6 +174,7 @@ mod tests {
             ("first_cpu_ms_per_mb", 0.8),
             ("second_cpu_ms_per_mb", 2.0),
             ("first_growth_mb", 1.5),
+            (STOLEN, 3.0),
         ];
         for (name, value) in expected {
             let got = sample.get(name).unwrap();
@@ -184,6 +191,7 @@ mod tests {
             seconds: 1.0,
             cpu: vec![0.1],
             server_cpu: None,
+            machine: (f64::NAN, f64::NAN),
             growth: Vec::new(),
         });
         assert_eq!(sample.get("first_cpu_us_per_request"), None);

@@ -6,8 +6,11 @@ use serde_json::{Map, Value as Json, json};
 
 use super::goals::{Results, State, Value, Verdict, judge};
 use super::rows::{Row, Server, Shape};
-use super::sample::Measured;
+use super::sample::{Measured, STOLEN};
 use super::setup::{Kind, Target};
+
+/// From so many percent on a round says little about who was measured in it.
+const MUCH_STOLEN: f64 = 5.0;
 
 /// A column: its head, its value, digits behind the point.
 type Column = (&'static str, Value, usize);
@@ -110,6 +113,13 @@ pub(crate) fn row(results: &Results, result: &(Row, Measured), targets: &[Target
         let _ = writeln!(out, "  {:<16}{}  {worst}", target.name, cells.join("  "));
         for verdict in verdicts.iter().filter(|verdict| verdict.state != State::Met) {
             let _ = writeln!(missed, "    {} {}: {}", verdict.state.name(), target.name, verdict.text);
+        }
+        if let Some(stolen) = measured.most(&target.name, STOLEN).filter(|percent| *percent >= MUCH_STOLEN) {
+            let _ = writeln!(
+                missed,
+                "    doubtful {}: the machine's host took {stolen:.0} % of its time in a round",
+                target.name
+            );
         }
         if target.kind != Kind::Roadstead
             && let Some(error) = measured.first_error(&target.name)

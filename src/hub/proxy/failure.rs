@@ -11,7 +11,7 @@ use crate::{
     k8s::{Reason, Status},
     transport::{OpenError, RecvError},
     wire::{
-        Frame,
+        Frame, StreamCode,
         generated::{Failure, FailureCode},
     },
 };
@@ -89,6 +89,7 @@ impl Awaited {
                 Err(Failed::told(failure))
             }
             Ok(_) => Err(Failed::invalid(Hop::Agent, "the agent's answer has no head")),
+            Err(RecvError::Cut(StreamCode::Unstarted)) if !self.dispatched => Err(Failed::unstarted()),
             Err(error) => Err(Failed::lost(Hop::Link, error.to_string())),
         }
     }
@@ -123,6 +124,12 @@ impl Failed {
     /// been lost with the link.
     pub(super) fn lost(hop: Hop, message: impl Into<String>) -> Self {
         Self { reason: Reason::BadGateway, hop, run: Run::Unknown, message: message.into() }
+    }
+
+    /// The agent gave up waiting for the request's head.
+    fn unstarted() -> Self {
+        let message = format!("the request took longer than {} s to the agent", crate::defaults::STREAM_HEAD.as_secs());
+        Self { reason: Reason::ServiceUnavailable, hop: Hop::Link, run: Run::No, message }
     }
 
     /// No head in time.
@@ -214,4 +221,30 @@ pub(in crate::hub) fn respond(status: &Status) -> Response<ProxyBody> {
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A link that stood still must not make a script look whether its change was made when it was not.
+    #[test]
+    fn a_request_that_never_reached_the_agent_can_be_sent_again() {
+        let asked = Asked { cluster: "edge", request_id: "r", repeatable: false, discovery: false };
+        let cut = |code| Err(RecvError::Cut(code));
+        let told = |awaited: &mut Awaited, code| awaited.hear(cut(code)).unwrap_err().answer(&asked);
+        let status = told(&mut Awaited::default(), StreamCode::Unstarted);
+        assert_eq!((status.code().as_u16(), status.retry_after()), (503, Some(1)), "{}", status.message());
+        assert!(
+            status.message().contains("took longer than 10 s to the agent; it was not executed"),
+            "{}",
+            status.message()
+        );
+        // What contradicts itself, and every other cut, promises nothing.
+        for (dispatched, code) in [(true, StreamCode::Unstarted), (false, StreamCode::Dropped)] {
+            let status = told(&mut Awaited { dispatched }, code);
+            assert_eq!(status.retry_after(), None, "{}", status.message());
+            assert!(status.message().contains("may have been executed"), "{}", status.message());
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::{ApiServer, BODY, Pipe};
 use crate::{
     agent::rules::{Again, Attempts, Broken, Fault},
     simulation::Dice,
-    wire::{Direction, Frame, FrameKind, Received, Reception, generated::FailureCode},
+    wire::{Direction, Frame, FrameKind, Received, Reception, StreamCode, generated::FailureCode},
 };
 
 #[derive(Debug, Default)]
@@ -67,6 +67,11 @@ impl Agent {
     /// One step: a connection, the request, its answer.
     pub(super) fn go_on(&mut self, dice: &mut Dice, (writes, up, dead): (bool, &mut Pipe, bool), api: &mut ApiServer) {
         match self.state {
+            State::NoHead if dice.chance(2) => {
+                // It does not wait for ever.
+                up.cut(StreamCode::Unstarted);
+                self.state = State::Done;
+            }
             State::NoHead | State::Done => {}
             State::Asked if dice.chance(10) => {
                 self.fail(up, Fault::before(FailureCode::UpstreamUnreachable, "no connection"));
