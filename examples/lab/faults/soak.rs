@@ -23,7 +23,7 @@ const DESCRIPTORS: usize = 80;
 const KILOBYTES: u64 = 64 << 10;
 
 pub(super) fn soak(world: &mut World) -> Result<Outcome> {
-    let length = Duration::from_secs(if world.quick { 45 } else { 30 * 60 });
+    let length = Duration::from_secs(if world.quick { 30 } else { 30 * 60 });
     let mut noise = Noise(world.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut before = None;
     let load = Load::start(world, RATE)?;
