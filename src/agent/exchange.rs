@@ -106,7 +106,7 @@ async fn serve_proxy(send: SendHalf, mut recv: RecvHalf, upstream: &Upstream, al
         Ok(Ok(Some(Frame::Head(head)))) => head,
         Ok(Err(error)) => return tracing::debug!(%error, "stream ended before its head"),
         Ok(Ok(_)) => return send.reset(StreamCode::Protocol),
-        // A link that stood still, or a hub without power. Nothing was sent to the API server.
+        // The link stands still. Nothing was sent to the API server.
         Err(_) => return send.reset(StreamCode::Unstarted),
     };
     let prepared = match prepare(head, upstream).await {

@@ -64,7 +64,8 @@ impl Machine {
 
     /// Percent of the time since `from` that was idle, and that its host gave to others although there was something to do.
     pub(crate) fn since(self, from: Self) -> (f64, f64) {
-        let percent = |now: u64, then: u64| 100.0 * now.saturating_sub(then) as f64 / (self.all - from.all) as f64;
+        let percent =
+            |now: u64, then: u64| 100.0 * now.saturating_sub(then) as f64 / self.all.saturating_sub(from.all) as f64;
         (percent(self.idle, from.idle), percent(self.stolen, from.stolen))
     }
 }

@@ -69,7 +69,7 @@ pub(crate) struct Row {
     pub(crate) shape: Shape,
     /// At most so many rounds of it.
     pub(crate) rounds: usize,
-    /// So many times the rounds, each so much shorter: what disturbs the machine for half a minute then disturbs every target, and not one of them.
+    /// So many times the rounds, each so much shorter: what disturbs the machine for some seconds then disturbs every target, and not one of them.
     pub(crate) finer: u32,
 }
 
