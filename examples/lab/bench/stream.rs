@@ -57,7 +57,7 @@ pub(crate) const EVENT_EVERY: Duration = Duration::from_millis(100);
 /// What all watches do now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Phase {
-    /// They are open and say nothing.
+    /// They are open and say nothing, or nothing more.
     Quiet,
     /// The busy ones have events.
     Events,
@@ -133,6 +133,7 @@ impl Watches {
                 () = queue.closed() => return,
             }
         }
+        let _ = phase.wait_for(|phase| *phase == Phase::End).await;
     }
 }
 

@@ -20,7 +20,7 @@ use super::way::{Connection, Protocol, Way};
 /// Watches on one HTTP/2 connection, as programs with many informers have them.
 const PER_CONNECTION: usize = 250;
 
-/// Until what was opened has settled.
+/// Until what was opened has settled, and the last events have come.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// All events must have come, and all watches ended, so long after the last was sent.
@@ -47,8 +47,11 @@ pub(crate) async fn run(way: &Way, (all, busy): (usize, usize), context: &Contex
     let cpu = Usage::begin_again(&way.processes)?;
     watches.set(Phase::Events);
     sleep(context.pace.warm + context.pace.time).await;
-    watches.set(Phase::End);
+    watches.set(Phase::Quiet);
     let used = cpu.cpu_seconds()?;
+    // What is under way arrives before thousands end at once: a percentile of events is not about that.
+    sleep(SETTLE).await;
+    watches.set(Phase::End);
     let seen = Seen::wait(&mut running).await?;
     let sent = watches.take_sent();
     let mut sample = Sample::default();
