@@ -63,6 +63,9 @@ impl From<SendFailure> for Fault {
     fn from(failure: SendFailure) -> Self {
         match failure {
             SendFailure::Connect(error) => Self::before(FailureCode::UpstreamUnreachable, error.to_string()),
+            SendFailure::Unsent(ref error) => {
+                Self::before(FailureCode::UpstreamUnreachable, format!("{failure}: {}", chain(error)))
+            }
             SendFailure::Lost(error) => Self::after(FailureCode::UpstreamLost, chain(&error)),
         }
     }

@@ -31,6 +31,9 @@ pub(super) enum SendFailure {
     /// No connection: nothing was sent.
     #[error("cannot connect to the API server")]
     Connect(#[from] ConnectError),
+    /// There was a connection, and it broke before a byte was sent; or the API server refused the request unseen.
+    #[error("connection to the API server lost before the request was sent")]
+    Unsent(#[source] hyper::Error),
     /// The connection broke after bytes may have been sent.
     #[error("connection to the API server lost")]
     Lost(#[source] hyper::Error),
@@ -162,10 +165,10 @@ impl Upstream {
                 Again::Copy => copy.as_ref().and_then(|copy| copy()),
                 Again::No => None,
             };
-            let Some(request) = request else { return Err(SendFailure::Lost(failure.into_error())) };
+            let Some(request) = request else { return Err(lost(&attempts, failure.into_error())) };
             lease = match self.fresh().await {
                 Ok(lease) => lease,
-                Err(_) if attempts.may_have_run() => return Err(SendFailure::Lost(failure.into_error())),
+                Err(_) if attempts.may_have_run() => return Err(lost(&attempts, failure.into_error())),
                 Err(error) => return Err(error.into()),
             };
             failure = match self.try_send(&mut lease, *request).await {
@@ -203,7 +206,10 @@ impl Upstream {
     /// Sends an upgrade on a connection of its own, which is never used again (CVE-2018-1002105).
     pub(super) async fn send_upgrade(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendFailure> {
         let mut sender = h1::connect_for_upgrade(&self.endpoint, &self.tasks).await?;
-        let answered = sender.send_request(request).await.map_err(SendFailure::Lost)?;
+        let answered = sender.try_send_request(request).await.map_err(|mut failure| match failure.take_message() {
+            Some(_) => SendFailure::Unsent(failure.into_error()),
+            None => SendFailure::Lost(failure.into_error()),
+        })?;
         Ok(self.seen(answered))
     }
 
@@ -221,6 +227,11 @@ impl Upstream {
             self.h1.put(sender);
         }
     }
+}
+
+/// What all attempts together came to.
+fn lost(attempts: &Attempts, error: hyper::Error) -> SendFailure {
+    if attempts.may_have_run() { SendFailure::Lost(error) } else { SendFailure::Unsent(error) }
 }
 
 /// Whether HTTP/2 says that the API server did nothing with the request.

@@ -17,6 +17,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
 use tokio::{io::AsyncReadExt, net::TcpListener, task::JoinSet, time::sleep};
 use tokio_rustls::TlsAcceptor;
 
@@ -32,6 +33,8 @@ struct Origin {
     rude: AtomicBool,
     /// Closes each HTTP/1.1 connection after one answer, without saying so.
     forgetful: AtomicBool,
+    /// Refuses each HTTP/2 stream before it does anything with it (RFC 9113 § 8.7).
+    busy: AtomicBool,
 }
 
 async fn start(origin: Arc<Origin>) -> (Upstream, JoinSet<()>) {
@@ -68,6 +71,14 @@ async fn connection(origin: Arc<Origin>, acceptor: TlsAcceptor, tcp: tokio::net:
     let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     if origin.rude.load(SeqCst) {
         let _ = tls.read(&mut [0; 1024]).await;
+        return;
+    }
+    if h2 && origin.busy.load(SeqCst) {
+        let mut streams = ::h2::server::handshake(tls).await.unwrap();
+        while let Some(Ok((_, mut respond))) = streams.accept().await {
+            origin.h2.fetch_add(1, SeqCst);
+            respond.send_reset(Reason::REFUSED_STREAM);
+        }
         return;
     }
     let count = origin.clone();
@@ -153,6 +164,22 @@ async fn a_request_that_may_have_arrived_is_not_sent_twice_unless_it_only_reads(
     let lost = ask(&upstream, TrafficClass::Short, Method::POST).await;
     assert!(matches!(lost, Err(SendFailure::Lost(_))), "{lost:?}");
     assert_eq!(origin.connections.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_change_that_the_api_server_refused_unseen_is_not_called_sent() {
+    let origin = Arc::new(Origin::default());
+    origin.busy.store(true, SeqCst);
+    let (upstream, _tasks) = start(origin.clone()).await;
+    let _others: Vec<_> = (0..=defaults::UPSTREAM_SHORT_H1).map(|_| upstream.count(TrafficClass::Short)).collect();
+    let refused = ask(&upstream, TrafficClass::Short, Method::POST).await;
+    assert!(matches!(refused, Err(SendFailure::Unsent(_))), "{refused:?}");
+    let fault = crate::agent::exchange::Fault::from(refused.unwrap_err());
+    let told = crate::wire::generated::Failure::decode(fault.encode().as_slice()).unwrap();
+    assert!(!told.dispatched, "{told:?}");
+    // One that only reads goes out again, on a connection of its own.
+    ask(&upstream, TrafficClass::Short, Method::GET).await.unwrap();
+    assert_eq!((origin.h2.load(SeqCst), origin.h1.load(SeqCst)), (2, 1));
 }
 
 #[tokio::test]

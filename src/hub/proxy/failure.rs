@@ -83,10 +83,8 @@ impl Awaited {
             Ok(Some(Frame::Error(bytes))) => {
                 // What cannot be read promises nothing.
                 let unreadable = Failure { dispatched: true, ..Failure::default() };
-                let mut failure = Failure::decode(bytes).unwrap_or(unreadable);
-                // The agent cannot take back what it said.
-                failure.dispatched |= self.dispatched;
-                Err(Failed::told(failure))
+                // It comes after DISPATCHED, and knows more: a connection may hand a request back unsent.
+                Err(Failed::told(Failure::decode(bytes).unwrap_or(unreadable)))
             }
             Ok(_) => Err(Failed::invalid(Hop::Agent, "the agent's answer has no head")),
             Err(RecvError::Cut(StreamCode::Unstarted)) if !self.dispatched => Err(Failed::unstarted()),
@@ -245,6 +243,24 @@ mod tests {
             let status = told(&mut Awaited { dispatched }, code);
             assert_eq!(status.retry_after(), None, "{}", status.message());
             assert!(status.message().contains("may have been executed"), "{}", status.message());
+        }
+    }
+
+    /// An API server that restarts closes connections on which a change was about to be sent.
+    #[test]
+    fn the_agents_last_word_counts_also_after_dispatched() {
+        let asked = Asked { cluster: "edge", request_id: "r", repeatable: false, discovery: false };
+        let told = |bytes: Vec<u8>| {
+            Awaited { dispatched: true }.hear(Ok(Some(Frame::Error(bytes.into())))).unwrap_err().answer(&asked)
+        };
+        let failure = |code: FailureCode, dispatched| {
+            told(Failure { code: code.into(), dispatched, ..Failure::default() }.encode_to_vec())
+        };
+        let unsent = failure(FailureCode::UpstreamUnreachable, false);
+        assert_eq!((unsent.code().as_u16(), unsent.retry_after()), (503, Some(1)), "{}", unsent.message());
+        assert!(unsent.message().contains("it was not executed"), "{}", unsent.message());
+        for status in [failure(FailureCode::UpstreamLost, true), told(vec![0xff; 3])] {
+            assert_eq!((status.code().as_u16(), status.retry_after()), (502, None), "{}", status.message());
         }
     }
 }

@@ -104,7 +104,7 @@ impl Agent {
         }
         match self.attempts.broke(Broken { unsent, reused, refused, copy: !writes }) {
             Again::Same | Again::Copy if dice.chance(80) => self.state = State::Sending { reused: false },
-            Again::Same | Again::Copy if !self.attempts.may_have_run() => {
+            _ if !self.attempts.may_have_run() => {
                 self.fail(up, Fault::before(FailureCode::UpstreamUnreachable, "no connection any more"));
             }
             _ => self.fail(up, Fault::after(FailureCode::UpstreamLost, "connection lost")),
