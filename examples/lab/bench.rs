@@ -56,7 +56,7 @@ use way::Protocol;
 /// Options of `lab bench`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// Fewer and shorter rounds, smaller bodies, no row of thousands: at most 5 minutes.
+    /// Shorter rounds, smaller bodies, no row of thousands: at most 5 minutes.
     #[arg(long)]
     quick: bool,
     /// Only these scenarios: alone, new-connection, small-64, list, beside-lists, fixed-rate, bulk, stalled, watches.
@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             return Ok(None);
         }
         let client = own_limit(&bench.targets[0], &context).await?;
-        let rounds = arguments.rounds.map_or(if arguments.quick { 3 } else { 5 }, usize::from);
+        let rounds = arguments.rounds.map_or(5, usize::from);
         let mut results = Vec::new();
         for row in &rows {
             say(&format!("{}: {}", row.name, row.what));
@@ -153,7 +153,7 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Row>> {
 
 /// Learns on the direct way how long whole answers are.
 async fn context(bench: &Bench, quick: bool) -> Result<Context<'_>> {
-    let time = Duration::from_millis(if quick { 1_200 } else { 4_000 });
+    let time = Duration::from_millis(if quick { 600 } else { 4_000 });
     let direct = &bench.targets[0];
     let origin = direct.origin.as_ref().context("the direct target leads to the origin")?;
     let lengths = Lengths {

@@ -175,7 +175,7 @@ pub(crate) fn all(quick: bool) -> Vec<Row> {
 /// The rows that use the minimal origin.
 fn of_origin(quick: bool) -> Vec<Row> {
     use Protocol::{H1, H2};
-    let size = if quick { 100 } else { 500 };
+    let size = if quick { 50 } else { 500 };
     let mut rows = Vec::new();
     for protocol in [H1, H2] {
         let load = Load::Closed { clients: 1, fresh: false, path: sized(size * 1_000_000) };
@@ -183,7 +183,8 @@ fn of_origin(quick: bool) -> Vec<Row> {
     }
     for clients in [16, 1_000].into_iter().take(if quick { 1 } else { 2 }) {
         let what = format!("GET /version of one client beside {clients} that ask for 64 MB and stop reading");
-        let rounds = if clients > 16 { 3 } else { usize::MAX };
+        // Each waits for the memory to come back.
+        let rounds = if quick || clients > 16 { 3 } else { usize::MAX };
         let load = Load::Stalled(clients);
         let stalled = row("stalled", what, Server::Origin, H1, load, Shape::Stalled);
         rows.push(Row { name: format!("stalled {clients}"), rounds, ..stalled });
@@ -195,7 +196,7 @@ fn watches_row(quick: bool) -> Row {
     let (all, busy) = if quick { (500, 100) } else { (5_000, 500) };
     let what = format!("{all} watches, {busy} of them with 10 events a second");
     let watches = row("watches", what, Server::Origin, Protocol::H2, Load::Watches { all, busy }, Shape::Watches);
-    Row { name: "watches".to_owned(), rounds: if quick { 2 } else { 3 }, ..watches }
+    Row { name: "watches".to_owned(), rounds: 3, ..watches }
 }
 
 fn row(scenario: &'static str, what: String, server: Server, protocol: Protocol, load: Load, shape: Shape) -> Row {
