@@ -136,13 +136,15 @@ fn cut_by(run: &str, within: Duration, fault: impl FnOnce(&mut Fleet) -> Result<
     let mut fleet = fleet();
     fleet.with_bulk()?;
     let plane = fleet.environment.plane(0)?;
-    plane.kubectl_ok(&["exec", "-n", PODS, "shell", "--", "truncate", "-s", &LARGE.to_string(), "large"])?;
+    let anew = format!("rm -f there-*; truncate -s {LARGE} large");
+    plane.kubectl_ok(&["exec", "-n", PODS, "shell", "--", "sh", "-c", &anew])?;
     let before = (bytes(&fleet, "to_client")?, bytes(&fleet, "to_cluster")?);
     let mut all = sessions(&fleet, run)?;
     all.iter_mut().try_for_each(Session::under_way)?;
-    wait_until("copies are under way", Duration::from_secs(20), || {
+    wait_until("bytes flow both ways", Duration::from_secs(20), || {
         Ok(bytes(&fleet, "to_client")? > before.0 + 40e6 && bytes(&fleet, "to_cluster")? > before.1 + 10e6)
     })?;
+    wait_until("each copy is under way", Duration::from_secs(20), || copies_have_begun(&mut fleet, run))?;
     wait_until("watches are under way", Duration::from_secs(10), || {
         let marker = format!("%3Dw{run}");
         let started = fleet.audited(&marker)?;
@@ -166,6 +168,17 @@ fn cut_by(run: &str, within: Duration, fault: impl FnOnce(&mut Fleet) -> Result<
     let wrong: Vec<_> = verdicts.into_iter().filter_map(Result::err).collect();
     ensure!(wrong.is_empty(), "{} of them: {wrong:#?}", wrong.len());
     Ok(())
+}
+
+/// Whether each of them has copied something. Until then kubectl may still be opening the streams of its session, and of one
+/// that is cut there it shows no more than "Stream reset" over SPDY, as without a hub.
+fn copies_have_begun(fleet: &mut Fleet, run: &str) -> Result<bool> {
+    let here = |way: &str| {
+        let back = fleet.file(&format!("{run}-back-{way}"));
+        fs::metadata(back).is_ok_and(|file| file.len() > 0)
+    };
+    let there = ["exec", "-n", PODS, "shell", "--", "sh", "-c", "test -s there-ws && test -s there-spdy"];
+    Ok(here("ws") && here("spdy") && fleet.environment.plane(0)?.kubectl(&there)?.status.success())
 }
 
 fn bytes(fleet: &Fleet, direction: &str) -> Result<f64> {
