@@ -74,9 +74,9 @@ pub(crate) struct Arguments {
     /// Ends with 1 if a goal is missed by more than its margin.
     #[arg(long)]
     check: bool,
-    /// Rounds, at least 3.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..))]
-    rounds: Option<u16>,
+    /// Rounds, at least 3; some rows have fewer.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(3..))]
+    rounds: u16,
     /// Where all figures go.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             return Ok(None);
         }
         let client = own_limit(&bench.targets[0], &context).await?;
-        let rounds = arguments.rounds.map_or(5, usize::from);
+        let rounds = usize::from(arguments.rounds);
         let mut results = Vec::new();
         for row in &rows {
             say(&format!("{}: {}", row.name, row.what));

@@ -168,7 +168,7 @@ impl Upstream {
             let Some(request) = request else { return Err(lost(&attempts, failure.into_error())) };
             lease = match self.fresh().await {
                 Ok(lease) => lease,
-                Err(_) if attempts.may_have_run() => return Err(lost(&attempts, failure.into_error())),
+                Err(_) if attempts.may_have_run() => return Err(SendFailure::Lost(failure.into_error())),
                 Err(error) => return Err(error.into()),
             };
             failure = match self.try_send(&mut lease, *request).await {

@@ -171,7 +171,7 @@ fn cut_by(run: &str, within: Duration, fault: impl FnOnce(&mut Fleet) -> Result<
 }
 
 /// Whether each of them has copied something. Until then kubectl may still be opening the streams of its session, and of one
-/// that is cut there it shows no more than "Stream reset" over SPDY, as without a hub.
+/// that is cut there it shows no more than "Stream reset" over SPDY: what spdystream says when a stream is reset before its reply.
 fn copies_have_begun(fleet: &mut Fleet, run: &str) -> Result<bool> {
     let here = |way: &str| {
         let back = fleet.file(&format!("{run}-back-{way}"));
